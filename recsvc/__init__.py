@@ -1,0 +1,1 @@
+"""recsvc: a database-backed batch recommender."""

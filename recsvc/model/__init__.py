@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: dataset, features, split, models, ranking and metrics. No SQL."""

@@ -1,0 +1,1 @@
+"""Everything that speaks SQL: schema, engine, bulk transfer, queries, run ledger, publication."""
