@@ -1,0 +1,160 @@
+"""Settings, read once from the environment into a frozen object."""
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from recsvc.errors import ConfigurationError
+
+Protocol = Literal["random", "leave_last", "temporal"]
+Trainer = Literal["lightfm", "fast"]
+
+DRIVERS = {
+    "sqlite": "sqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+
+
+def _supported_url(secret: SecretStr) -> SecretStr:
+    """Check the form of a database URL without ever repeating it: it may hold a password."""
+    try:
+        url = make_url(secret.get_secret_value())
+    except (ArgumentError, ValueError):
+        message = "is not of the form sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
+        raise ValueError(message) from None
+    if url.drivername not in DRIVERS:
+        message = f"names {url.drivername}; sqlite and postgresql are supported"
+        raise ValueError(message)
+    if url.drivername == "sqlite" and url.database in (None, "", ":memory:"):
+        message = "names no file; use sqlite:///FILE"
+        raise ValueError(message)
+    return secret
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_supported_url)]
+
+
+class Recipe(BaseSettings):
+    """The settings that recommendations depend on; they are recorded with every run."""
+
+    model_config = SettingsConfigDict(env_prefix="RECSVC_", frozen=True, extra="ignore")
+
+    positive_rating: float = Field(
+        4.0, ge=0.5, le=5.0, description="Ratings at or above it are positive"
+    )
+    top_n: int = Field(100, ge=1, le=10_000, description="Recommendations for each user")
+    similar_n: int = Field(50, ge=1, le=10_000, description="Similar movies for each movie")
+    exclude: Literal["rated", "positive"] = Field(
+        "rated",
+        description="What counts as seen: anything `rated`, or only what was rated `positive`",
+    )
+    protocol: Protocol = Field(
+        "leave_last",
+        description="How the holdout is made: `random`, `leave_last` (each user's last positives) "
+        "or `temporal` (one cut in time)",
+    )
+    holdout_fraction: float = Field(
+        0.2, gt=0, lt=1, description="Share of positives held out by `random` and `temporal`"
+    )
+    holdout_last: int = Field(
+        5, ge=1, description="Positives held out for each user by `leave_last`"
+    )
+    seed: int = Field(42, ge=0, lt=2**32, description="Seed of every random number")
+
+    loss: Literal["warp", "bpr"] = Field("warp", description="LightFM's loss")
+    components: int = Field(64, ge=1, le=1024, description="Length of an embedding")
+    learning_rate: float = Field(0.02, gt=0, description="AdaGrad's initial step")
+    max_sampled: int = Field(
+        50, ge=1, description="WARP: negatives drawn at most for each positive"
+    )
+    item_alpha: float = Field(1e-4, ge=0, description="L2 penalty on movie token embeddings")
+    user_alpha: float = Field(1e-5, ge=0, description="L2 penalty on user token embeddings")
+    epochs: int = Field(25, ge=1, description="Passes over the positives")
+    normalize_features: bool = Field(
+        False, description="Whether the feature weights of a movie are scaled to sum to one"
+    )
+
+    min_tag_freq: int = Field(3, ge=1, description="Tags used less often are left out")
+    max_tags_per_movie: int = Field(20, ge=0, description="Tags kept for each movie")
+    tag_order: Literal["most_applied", "first_applied"] = Field(
+        "most_applied",
+        description="Which tags a movie keeps: those applied most, or the first in user order",
+    )
+    bias_token: bool = Field(
+        False, description="Whether a movie without genres and tags gets the token `bias:item`"
+    )
+
+
+class Settings(Recipe):
+    """Everything that can be set, each from the variable of its name."""
+
+    database_url: DatabaseUrl = Field(
+        SecretStr("sqlite:///recsvc.db"),
+        validation_alias="DATABASE_URL",
+        description="`sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`",
+    )
+    threads: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        le=1024,
+        description="Threads for training and ranking; all cores by default",
+    )
+    keep_runs: int = Field(
+        7, ge=1, description="Runs whose recommendations, similar movies and arrays are kept"
+    )
+
+    @cached_property
+    def url(self) -> URL:
+        """The database, with the driver that recsvc uses; its ``repr`` hides the password."""
+        url = make_url(self.database_url.get_secret_value())
+        return url.set(drivername=DRIVERS[url.drivername])
+
+    @classmethod
+    def read(cls, overrides: Mapping[str, Any] | None = None) -> Self:
+        """Read the environment; ``overrides`` (from a preset or the command line) win.
+
+        Raises:
+            ConfigurationError: naming the first variable that does not hold.
+        """
+        try:
+            return cls(**dict(overrides or {}))
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0])
+            variable = name if name == "DATABASE_URL" else f"RECSVC_{name.upper()}"
+            reason = first["msg"].removeprefix("Value error, ")
+            message = f"{variable} {reason[0].lower()}{reason[1:]}; see docs/settings.md."
+            raise ConfigurationError(message) from None
+
+    def recipe(self) -> dict[str, Any]:
+        """The part that recommendations depend on, ready for JSON."""
+        return self.model_dump(mode="json", include=set(Recipe.model_fields))
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "notebook": {
+        "loss": "bpr",
+        "components": 40,
+        "learning_rate": 0.05,
+        "epochs": 25,
+        "item_alpha": 0.0,
+        "user_alpha": 0.0,
+        "normalize_features": True,
+        "min_tag_freq": 3,
+        "max_tags_per_movie": 20,
+        "tag_order": "first_applied",
+        "bias_token": True,
+        "positive_rating": 4.0,
+        "protocol": "random",
+        "holdout_fraction": 0.2,
+        "seed": 42,
+    },
+}

@@ -1,0 +1,110 @@
+"""Connections: one engine for both databases, transactions that mean the same on each."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from recsvc.errors import ConfigurationError, DatabaseUnreachableError
+
+BUSY_TIMEOUT_MS = 30_000
+CONNECT_TIMEOUT_S = 10
+
+_IMMEDIATE = {"recsvc_begin": "BEGIN IMMEDIATE"}
+
+
+def open_engine(url: sa.URL, *, create: bool = False) -> sa.Engine:
+    """Make an engine for ``url``.
+
+    Args:
+        url: with the driver names of :data:`recsvc.settings.DRIVERS`.
+        create: whether a missing SQLite file is made (readable by its owner only).
+
+    Raises:
+        ConfigurationError: the SQLite file does not exist and ``create`` is false.
+    """
+    if url.drivername == "sqlite":
+        _require_file(Path(url.database or ""), create=create)
+        engine = sa.create_engine(url)
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+    else:
+        engine = sa.create_engine(
+            url,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "application_name": "recsvc",
+                "options": "-c timezone=UTC",
+            },
+        )
+    sa.event.listen(engine, "handle_error", _name_lost_connections)
+    return engine
+
+
+def _require_file(path: Path, *, create: bool) -> None:
+    if path.exists():
+        return
+    if not create:
+        raise ConfigurationError(f"There is no database at {path}: run `recsvc db upgrade`.")
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise ConfigurationError(
+            f"The database {path} cannot be created: {error.strerror}. Correct DATABASE_URL."
+        ) from None
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    # pysqlite would otherwise begin transactions by itself, and not before DDL.
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA cache_size = -65536")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("recsvc_begin", "BEGIN"))
+
+
+def _name_lost_connections(context: ExceptionContext) -> None:
+    error = context.sqlalchemy_exception
+    connecting = context.connection is None and isinstance(error, OperationalError)
+    if not (connecting or (isinstance(error, DBAPIError) and error.connection_invalidated)):
+        return
+    where = context.engine.url.render_as_string(hide_password=True) if context.engine else "?"
+    cause = str(context.original_exception).strip().splitlines()[0]
+    raise DatabaseUnreachableError(
+        f"The database {where} does not answer: {cause}. Check DATABASE_URL and the server."
+    ) from context.original_exception
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Open a transaction for reading."""
+    with engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Open a transaction for writing.
+
+    On SQLite it takes the write lock at once: a lock taken halfway cannot be waited for.
+    """
+    with engine.connect() as connection:
+        connection.execution_options(**_IMMEDIATE)
+        with connection.begin():
+            yield connection
+
+
+def is_sqlite(connection: sa.Connection | sa.Engine) -> bool:
+    """Whether the database is SQLite."""
+    return connection.dialect.name == "sqlite"

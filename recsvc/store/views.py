@@ -1,0 +1,195 @@
+"""The views that readers rely on: the same columns on both databases."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+DialectName = Literal["sqlite", "postgresql"]
+
+
+@dataclass(frozen=True)
+class View:
+    """A view and its comments."""
+
+    name: str
+    comment: str
+    select: dict[DialectName, str]  #: the query, for each database
+    columns: dict[str, str]  #: column name to comment, in order
+
+
+CURRENT_RUN = "(SELECT p.run_id FROM publications p ORDER BY p.publication_id DESC LIMIT 1)"
+PUBLISHED_AT = "(SELECT p.published_at FROM publications p ORDER BY p.publication_id DESC LIMIT 1)"
+
+GENRES: dict[DialectName, str] = {
+    "sqlite": (
+        "coalesce((SELECT group_concat(o.genre, '|') FROM (SELECT g.genre FROM movie_genres g"
+        " WHERE g.movie_id = m.movie_id ORDER BY g.genre) o), '')"
+    ),
+    "postgresql": (
+        "coalesce((SELECT string_agg(g.genre, '|' ORDER BY g.genre COLLATE \"C\")"
+        " FROM movie_genres g WHERE g.movie_id = m.movie_id), '')"
+    ),
+}
+
+RECOMMENDATIONS = """\
+SELECT r.run_id, {published_at} AS published_at, r.user_id, r.rank, r.movie_id, m.title,
+       {genres} AS genres, r.score, r.source
+FROM recommendations r JOIN movies m ON m.movie_id = r.movie_id
+WHERE r.run_id = {current_run}"""
+
+SIMILAR_MOVIES = """\
+SELECT s.run_id, {published_at} AS published_at, s.movie_id, m.title, s.rank,
+       s.similar_movie_id, o.title AS similar_title, s.similarity
+FROM similar_movies s
+JOIN movies m ON m.movie_id = s.movie_id
+JOIN movies o ON o.movie_id = s.similar_movie_id
+WHERE s.run_id = {current_run}"""
+
+MODEL_METRICS = """\
+SELECT q.run_id, r.finished_at, r.status, q.model, q.protocol, q.segment, q.metric, q.k,
+       q.value, q.ci_low, q.ci_high, q.users
+FROM metrics q JOIN runs r ON r.run_id = q.run_id"""
+
+RUN_HISTORY = """\
+SELECT r.run_id, r.job, r.scheduled_for, r.status, r.started_at, r.finished_at,
+       {seconds} AS seconds, r.ratings, r.users, r.movies, r.error
+FROM runs r"""
+
+SECONDS: dict[DialectName, str] = {
+    "sqlite": "round((julianday(r.finished_at) - julianday(r.started_at)) * 86400.0, 3)",
+    "postgresql": "CAST(extract(epoch FROM r.finished_at - r.started_at) AS double precision)",
+}
+
+FRESHNESS = """\
+SELECT p.run_id, p.published_at, {age} AS age_seconds,
+       {newest_rating} AS newest_rating_at,
+       (SELECT max(i.finished_at) FROM ingests i) AS newest_ingest_at
+FROM (SELECT 1 AS one) l
+LEFT JOIN publications p
+  ON p.publication_id = (SELECT max(q.publication_id) FROM publications q)"""
+
+AGE: dict[DialectName, str] = {
+    "sqlite": "round((julianday('now') - julianday(p.published_at)) * 86400.0, 3)",
+    "postgresql": "CAST(extract(epoch FROM now() - p.published_at) AS double precision)",
+}
+
+NEWEST_RATING: dict[DialectName, str] = {
+    "sqlite": "(SELECT datetime(max(t.rated_at), 'unixepoch') FROM ratings t)",
+    "postgresql": "(SELECT to_timestamp(max(t.rated_at)) FROM ratings t)",
+}
+
+RATING_EVENTS = """\
+SELECT t.user_id, t.movie_id, m.title, t.rating, {rated_at} AS rated_at
+FROM ratings t JOIN movies m ON m.movie_id = t.movie_id"""
+
+RATED_AT: dict[DialectName, str] = {
+    "sqlite": "datetime(t.rated_at, 'unixepoch')",
+    "postgresql": "to_timestamp(t.rated_at)",
+}
+
+
+def _for_both(template: str, **parts: dict[DialectName, str]) -> dict[DialectName, str]:
+    dialects: tuple[DialectName, ...] = ("sqlite", "postgresql")
+    return {
+        dialect: template.format(
+            current_run=CURRENT_RUN,
+            published_at=PUBLISHED_AT,
+            **{name: part[dialect] for name, part in parts.items()},
+        )
+        for dialect in dialects
+    }
+
+
+VIEWS = (
+    View(
+        "current_recommendations",
+        "What to recommend now: the top-N list of every user, from the published run.",
+        _for_both(RECOMMENDATIONS, genres=GENRES),
+        {
+            "run_id": "The published run",
+            "published_at": "When readers were switched to it",
+            "user_id": "For whom",
+            "rank": "Place in the list, from 1",
+            "movie_id": "What is recommended",
+            "title": "Title of the movie",
+            "genres": "Its genres, joined by |",
+            "score": "Higher is better; comparable within one user's list only",
+            "source": "Why the row is there: hybrid, cold_user or popular",
+        },
+    ),
+    View(
+        "current_similar_movies",
+        "Which movies resemble a movie, from the published run.",
+        _for_both(SIMILAR_MOVIES),
+        {
+            "run_id": "The published run",
+            "published_at": "When readers were switched to it",
+            "movie_id": "Which movie",
+            "title": "Its title",
+            "rank": "Place in the list, from 1",
+            "similar_movie_id": "What resembles it",
+            "similar_title": "Title of that movie",
+            "similarity": "Cosine of the two movies' representations, -1 to 1",
+        },
+    ),
+    View(
+        "model_metrics",
+        "Quality of each model on the holdout of each run.",
+        _for_both(MODEL_METRICS),
+        {
+            "run_id": "Which run",
+            "finished_at": "When the run ended",
+            "status": "How the run ended",
+            "model": "popular, lightfm_cf or lightfm_hybrid",
+            "protocol": "How the holdout was made: random, leave_last or temporal",
+            "segment": "all, activity:* (of users) or popularity:* (of movies)",
+            "metric": "precision, recall, ndcg, map, mrr, hit_rate, auc, coverage, novelty",
+            "k": "Length of the list; NULL where a metric has none",
+            "value": "Mean over users, or over the catalogue for coverage",
+            "ci_low": "Lower end of the 95 % confidence interval",
+            "ci_high": "Upper end of the 95 % confidence interval",
+            "users": "Users that the value is taken over",
+        },
+    ),
+    View(
+        "run_history",
+        "Every run, how it ended and how long it took.",
+        _for_both(RUN_HISTORY, seconds=SECONDS),
+        {
+            "run_id": "Which run",
+            "job": "Name of the job",
+            "scheduled_for": "The night this run stands for; its start if by hand",
+            "status": "running, published, refused, failed, lost or skipped",
+            "started_at": "When the run was claimed",
+            "finished_at": "When the status became final",
+            "seconds": "From start to finish",
+            "ratings": "Ratings that were read",
+            "users": "Users that were read",
+            "movies": "Movies that were read",
+            "error": "Why the run did not publish",
+        },
+    ),
+    View(
+        "freshness",
+        "One row: how old the published recommendations and the data are.",
+        _for_both(FRESHNESS, age=AGE, newest_rating=NEWEST_RATING),
+        {
+            "run_id": "The published run; NULL before the first",
+            "published_at": "When readers were switched to it",
+            "age_seconds": "Seconds since then",
+            "newest_rating_at": "Time of the newest rating",
+            "newest_ingest_at": "When the last ingest was committed",
+        },
+    ),
+    View(
+        "rating_events",
+        "Ratings with titles and times, for analysts.",
+        _for_both(RATING_EVENTS, rated_at=RATED_AT),
+        {
+            "user_id": "Who rated",
+            "movie_id": "What was rated",
+            "title": "Title of the movie",
+            "rating": "Stars, 0.5 to 5.0",
+            "rated_at": "When, in UTC",
+        },
+    ),
+)
