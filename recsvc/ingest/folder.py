@@ -1,0 +1,137 @@
+"""Ingest a folder of MovieLens files: read everything, then change the database at once."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from recsvc.errors import SourceDataError
+from recsvc.ingest.formats import FORMATS, MOVIES, Format
+from recsvc.ingest.parsed import ParsedFile, Reject
+from recsvc.ingest.reading import MovieIds, read_file
+from recsvc.ingest.source_file import SourceFile
+from recsvc.store.engine import reading, writing
+from recsvc.store.ingest_log import FileChanges, lock_sources, record_ingest
+from recsvc.store.snapshot import snapshot
+from recsvc.store.source_rows import compare, existing_rows, known_movie_ids, write_changes
+
+OnBytes = Callable[[str, int], None]
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What an ingest did, or with a dry run would have done."""
+
+    ingest_id: int | None  #: row in ``ingests``; ``None`` for a dry run
+    files: list[FileChanges]  #: one entry for each file, in the order of reading
+    rejects: list[Reject]  #: rows that were not accepted
+
+    @property
+    def changed(self) -> int:
+        """Rows inserted or updated."""
+        return sum(file.inserted + file.updated for file in self.files)
+
+
+def ingest_folder(
+    engine: sa.Engine,
+    folder: Path,
+    *,
+    max_rejects: float = 1.0,
+    dry_run: bool = False,
+    on_bytes: OnBytes | None = None,
+) -> IngestReport:
+    """Bring the files of a folder into the source tables, all of them or nothing.
+
+    Args:
+        engine: the database.
+        folder: holds ratings.csv and movies.csv, and may hold tags.csv, links.csv and users.csv.
+        max_rejects: percentage of bad rows in a file up to which they are put aside.
+        dry_run: report what would change, and change nothing.
+        on_bytes: called with a file name and the number of bytes just read.
+
+    Raises:
+        SourceDataError: a file is missing, unreadable, of another form, or too bad.
+    """
+    started_at = datetime.now(UTC)
+    parsed = _parse(engine, folder, max_rejects, on_bytes)
+    rejects = [reject for file in parsed for reject in file.rejects]
+    ingest_id = None
+    with writing(engine) as connection:
+        lock_sources(connection)
+        files = [_apply(connection, engine, file) for file in parsed]
+        if dry_run:
+            connection.rollback()
+        else:
+            ingest_id = record_ingest(
+                connection, str(folder.resolve()), started_at, files, _reject_rows(rejects)
+            )
+    return IngestReport(ingest_id, files, rejects)
+
+
+def present_files(folder: Path) -> list[tuple[Format, Path]]:
+    """Return the files of a folder that recsvc reads.
+
+    Raises:
+        SourceDataError: the folder or a required file is not there.
+    """
+    if not folder.is_dir():
+        raise SourceDataError(f"There is no folder {folder}: name one that holds MovieLens CSVs.")
+    paths = [(kind, folder / kind.file) for kind in FORMATS]
+    for kind, path in paths:
+        if kind.required and not path.exists():
+            raise SourceDataError(
+                f"{folder} has no {kind.file}; ratings.csv and movies.csv are required."
+            )
+    return [(kind, path) for kind, path in paths if path.exists()]
+
+
+def _parse(
+    engine: sa.Engine, folder: Path, max_rejects: float, on_bytes: OnBytes | None
+) -> list[ParsedFile]:
+    with reading(engine) as connection:
+        movie_ids = known_movie_ids(connection)
+    parsed: list[ParsedFile] = []
+    for kind, path in present_files(folder):
+        source = SourceFile(path, _for_file(on_bytes, kind.file))
+        file = read_file(source, kind, _catalogue(kind, movie_ids))
+        file.require_acceptable(max_rejects)
+        parsed.append(file)
+        if kind is MOVIES:
+            movie_ids = np.union1d(movie_ids, file.rows["movie_id"].to_numpy())
+    return parsed
+
+
+def _catalogue(kind: Format, movie_ids: MovieIds) -> MovieIds | None:
+    refers = kind is not MOVIES and "movie_id" in kind.columns
+    return movie_ids if refers else None
+
+
+def _for_file(on_bytes: OnBytes | None, file: str) -> Callable[[int], None] | None:
+    return (lambda count: on_bytes(file, count)) if on_bytes else None
+
+
+def _apply(connection: sa.Connection, engine: sa.Engine, file: ParsedFile) -> FileChanges:
+    kind = next(kind for kind in FORMATS if kind.file == file.name)
+    with snapshot(engine) as database:
+        existing = existing_rows(database, file.name)
+    changes = compare(existing, file.rows, list(kind.key))
+    write_changes(connection, file.name, changes)
+    return FileChanges(
+        file=file.name,
+        sha256=file.sha256,
+        bytes=file.bytes,
+        inserted=len(changes.inserted),
+        updated=len(changes.updated),
+        unchanged=changes.unchanged,
+        duplicates=file.duplicates,
+        rejected=len(file.rejects),
+    )
+
+
+def _reject_rows(rejects: list[Reject]) -> pd.DataFrame:
+    columns = ["file", "line", "reason", "raw"]
+    return pd.DataFrame([asdict(reject) for reject in rejects], columns=columns)

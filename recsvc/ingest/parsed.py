@@ -1,0 +1,75 @@
+"""What reading a file gives."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from recsvc.errors import SourceDataError
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row that was not accepted."""
+
+    file: str  #: file name
+    line: int  #: line on which the row starts, the header being line 1
+    reason: str  #: why
+    raw: str  #: the row as it stands in the file; bytes that are not text are escaped
+
+    def __str__(self) -> str:
+        return f"{self.file} line {self.line}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class ParsedFile:
+    """The rows of one file, each key once."""
+
+    name: str  #: file name
+    sha256: str  #: of the bytes that were read
+    bytes: int  #: size of the file
+    rows: pd.DataFrame  #: accepted rows, in key order, columns as in the database
+    rejects: list[Reject]  #: rows that were not accepted
+    duplicates: int  #: accepted rows that another row of the same key superseded
+
+    @property
+    def total(self) -> int:
+        """Data rows in the file."""
+        return len(self.rows) + self.duplicates + len(self.rejects)
+
+    def require_acceptable(self, max_rejects: float) -> None:
+        """Refuse a file in which more than ``max_rejects`` percent of the rows are bad.
+
+        Raises:
+            SourceDataError: with the first reasons.
+        """
+        if len(self.rejects) * 100 <= max_rejects * self.total:
+            return
+        share = 100 * len(self.rejects) / self.total
+        shown = "; ".join(str(reject) for reject in self.rejects[:3])
+        raise SourceDataError(
+            f"{self.name}: {len(self.rejects):,} of {self.total:,} rows ({share:.1f} %) are bad, "
+            f"more than --max-rejects {max_rejects:g} allows; nothing was changed. First: {shown}."
+        )
+
+
+def deduplicated(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
+    """Sort by key and keep the last row of each key.
+
+    The remaining columns decide which is last, from the right: the timestamp first where there is
+    one. So the outcome does not depend on the order of the file.
+    """
+    if _strictly_increasing(rows, key):
+        return rows
+    others = [column for column in rows.columns if column not in key]
+    ordered = rows.sort_values([*key, *reversed(others)], kind="stable", na_position="first")
+    return ordered.drop_duplicates(key, keep="last").reset_index(drop=True)
+
+
+def _strictly_increasing(rows: pd.DataFrame, key: list[str]) -> bool:
+    equal = pd.Series(data=True, index=rows.index[1:], dtype=bool)
+    increasing = ~equal
+    for column in key:
+        before, after = rows[column].iloc[:-1].to_numpy(), rows[column].iloc[1:].to_numpy()
+        increasing |= equal & (after > before)
+        equal &= after == before
+    return bool(increasing.all())

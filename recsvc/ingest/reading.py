@@ -1,0 +1,144 @@
+"""A source file to validated rows and rejects."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from recsvc.errors import SourceDataError
+from recsvc.ingest.formats import RATINGS, Format, ParseRow, Row, require_movie
+from recsvc.ingest.numeric import parse_ratings
+from recsvc.ingest.parsed import ParsedFile, Reject, deduplicated
+from recsvc.ingest.records import Record, UnclosedQuoteError, read_records
+from recsvc.ingest.source_file import SourceFile
+from recsvc.ingest.values import BadValueError
+
+MovieIds = npt.NDArray[np.int64]
+
+
+@dataclass
+class _Reading:
+    """Rows and rejects gathered so far."""
+
+    format: Format
+    movies: frozenset[int] | None  #: the known movies, where a row must name one
+    frames: list[pd.DataFrame] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+
+    def take(self, records: Iterable[Record], parse: ParseRow, width: int) -> None:
+        """Parse records one by one."""
+        rows: list[Row] = []
+        for record in records:
+            try:
+                rows.append(self._parsed(record, parse, width))
+            except BadValueError as problem:
+                raw = _storable(record.raw)
+                self.rejects.append(Reject(self.format.file, record.line, str(problem), raw))
+        if rows:
+            self.frames.append(_frame(self.format, rows))
+
+    def _parsed(self, record: Record, parse: ParseRow, width: int) -> Row:
+        if record.error:
+            raise BadValueError(f"not a CSV record: {record.error}")
+        if len(record.fields) != width:
+            raise BadValueError(f"{len(record.fields)} values where {width} are expected")
+        row = parse(record.fields)
+        if self.movies is not None:
+            require_movie(row[list(self.format.columns).index("movie_id")], self.movies)
+        return row
+
+    def finish(self, source: SourceFile) -> ParsedFile:
+        rows = pd.concat(self.frames, ignore_index=True) if self.frames else _frame(self.format, [])
+        self.frames.clear()
+        distinct = deduplicated(rows, list(self.format.key))
+        duplicates = len(rows) - len(distinct)
+        return ParsedFile(
+            source.name, source.sha256, source.bytes_read, distinct, self.rejects, duplicates
+        )
+
+
+def read_file(source: SourceFile, kind: Format, movie_ids: MovieIds | None = None) -> ParsedFile:
+    """Read, validate and deduplicate one file.
+
+    Args:
+        source: the file.
+        kind: which of the five it is.
+        movie_ids: movies that rows may name, ascending; ``None`` for the catalogue itself.
+
+    Raises:
+        SourceDataError: the file is unreadable, empty, of another header, or has a quote that is
+            never closed.
+    """
+    movies = None if movie_ids is None else frozenset(movie_ids.tolist())
+    reading = _Reading(kind, movies)
+    try:
+        if kind is RATINGS and movie_ids is not None:
+            _read_ratings(source, reading, movie_ids)
+        else:
+            records = read_records(source.lines())
+            header = _header(source, records)
+            reading.take(records, kind.check_header(header), len(header))
+    except UnclosedQuoteError as problem:
+        raise SourceDataError(f"{source.name} {problem}; nothing was changed.") from None
+    return reading.finish(source)
+
+
+def _header(source: SourceFile, records: Iterator[Record]) -> list[str]:
+    first = next(records, None)
+    if first is None:
+        raise SourceDataError(f"{source.name} is empty: not even a header; nothing was changed.")
+    return first.fields
+
+
+def _read_ratings(source: SourceFile, reading: _Reading, movie_ids: MovieIds) -> None:
+    """Read block by block: columns at once where all is plain, record by record elsewhere.
+
+    No value of this file can contain a line break, so a line is always a record.
+    """
+    parse: ParseRow | None = None
+    line = 1
+    for whole in source.blocks():
+        block = whole
+        if parse is None:
+            first, _, block = whole.partition(b"\n")
+            header = _header(source, read_records([first]))
+            parse = reading.format.check_header(header)
+            line = 2
+        if not block:
+            continue
+        frame = parse_ratings(block, movie_ids)
+        if frame is not None:
+            reading.frames.append(frame)
+        else:
+            reading.take(_line_records(block, line), parse, len(RATINGS.header))
+        line += block.count(b"\n")
+    if parse is None:
+        _header(source, iter(()))
+
+
+def _line_records(block: bytes, first_line: int) -> Iterator[Record]:
+    for number, text in enumerate(block.split(b"\n"), first_line):
+        try:
+            yield from read_records([text], number)
+        except UnclosedQuoteError:
+            raw = text.decode("utf-8", errors="surrogateescape").rstrip("\r")
+            yield Record(number, [], raw, "a quote opens and is not closed on the line")
+
+
+def _frame(kind: Format, rows: list[Row]) -> pd.DataFrame:
+    columns: Iterable[Any] = zip(*rows, strict=True) if rows else [[]] * len(kind.columns)
+    return pd.DataFrame(
+        {
+            name: pd.Series(values, dtype=dtype)
+            for (name, dtype), values in zip(kind.columns.items(), columns, strict=True)
+        }
+    )
+
+
+def _storable(raw: str) -> str:
+    """Escape what a database cannot store as text: NUL, and bytes that were not UTF-8."""
+    text = raw.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="backslashreplace")
+    return text.replace("\0", "\\x00")
