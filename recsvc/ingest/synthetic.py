@@ -40,6 +40,12 @@ _RATINGS_SCHEMA: Final = pa.schema(
     ]
 )
 _HALF_STARS: Final = pa.array([f"{half / 2:.1f}" for half in range(11)])
+#: Users, movies and tags of ml-latest-small and of MovieLens 25M.
+_SMALL_RATINGS: Final = 100_836
+_SMALL: Final = (610, 9_742, 3_683)
+_LARGE_RATINGS: Final = 25_000_095
+_LARGE: Final = (162_541, 62_423, 1_093_360)
+_POWERS_BELOW_SMALL: Final = (0.75, 0.6)
 _MOVIES_PER_RATING_OF_A_USER: Final = 6
 #: How often a tag is written plainly, in capitals, padded with spaces.
 _TAG_SPELLINGS: Final = (0.96, 0.02, 0.02)
@@ -49,8 +55,8 @@ _TAG_SPELLINGS: Final = (0.96, 0.02, 0.02)
 class Proportions:
     """How many of everything a data set of a given number of ratings has."""
 
-    users: int  #: every one of them rates
-    movies: int  #: a few of them nobody rates
+    users: int  #: all of them rate
+    movies: int  #: the least popular of them nobody rates
     tags: int  #: aimed at; a few draws repeat and are dropped
 
 
@@ -71,14 +77,24 @@ def proportions(ratings: int) -> Proportions:
     Below ml-latest-small users and movies shrink more slowly than ratings, so that small sets
     still have several users.
 
-    >>> proportions(100_836), proportions(25_000_095)
-    (Proportions(users=610, movies=9742, tags=3683), Proportions(users=162541, movies=62423, tags=1093360))
+    >>> proportions(100_836)
+    Proportions(users=610, movies=9742, tags=3683)
+    >>> proportions(25_000_095)
+    Proportions(users=162541, movies=62423, tags=1093360)
+    >>> proportions(2_000)
+    Proportions(users=32, movies=927, tags=64)
     """
-    scale = np.log(ratings / 100_836) / np.log(25_000_095 / 100_836)
-    small = ratings < 100_836
-    users = 610 * ((ratings / 100_836) ** 0.75 if small else (162_541 / 610) ** scale)
-    movies = 9_742 * ((ratings / 100_836) ** 0.6 if small else (62_423 / 9_742) ** scale)
-    tags = 3_683 * (1_093_360 / 3_683) ** scale
+    ratio = ratings / _SMALL_RATINGS
+    users_power, movies_power, tags_power = (
+        float(np.log(large / small) / np.log(_LARGE_RATINGS / _SMALL_RATINGS))
+        for small, large in zip(_SMALL, _LARGE, strict=True)
+    )
+    if ratio < 1.0:
+        users_power, movies_power = _POWERS_BELOW_SMALL
+    users, movies, tags = (
+        size * ratio**power
+        for size, power in zip(_SMALL, (users_power, movies_power, tags_power), strict=True)
+    )
     n_users = max(1, min(round(users), ratings // MIN_ACTIVITY))
     least_movies = _MOVIES_PER_RATING_OF_A_USER * -(-ratings // n_users)
     return Proportions(n_users, max(round(movies), least_movies), round(tags))
@@ -103,18 +119,21 @@ def write_synthetic(
         on_progress: called with the number of ratings written so far.
 
     Raises:
-        UsageError: ``ratings`` or ``seed`` is out of range, or ``directory`` is not a folder or
-            already holds one of the files.
+        UsageError: ``ratings`` or ``seed`` is out of range, or ``directory`` is not a folder,
+            cannot be made, or already holds one of the files.
     """
     if ratings < 1 or seed < 0:
         raise UsageError(
             f"--ratings must be at least 1 and --seed at least 0, not {ratings}, {seed}."
         )
     _refuse_occupied(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"Cannot make the folder {directory}: {error.strerror}.") from error
     sizes = proportions(ratings)
     rng = np.random.default_rng(seed)
-    catalogue = make_catalogue(rng, movies=sizes.movies, users=sizes.users)
+    catalogue = make_catalogue(rng, movies=sizes.movies, users=sizes.users, ratings=ratings)
     population = make_population(
         rng, catalogue, users=sizes.users, ratings=ratings, tags=sizes.tags
     )

@@ -33,14 +33,18 @@ _FORMS_PER_TAG: Final = 1 + len(TAG_MODIFIERS)
 _YEAR_QUANTILES: Final = (0.0, 0.02, 0.1, 0.25, 0.5, 0.75, 1.0)
 _YEARS: Final = (1902.0, 1936.0, 1965.0, 1988.0, 1999.0, 2008.0, 2019.99)
 _GENRE_COUNT_PROBABILITIES: Final = (0.30, 0.33, 0.24, 0.13)
+_STRAY_GENRE: Final = 0.01
 _WITHOUT_GENRES: Final = 0.0035
 _WITHOUT_YEAR: Final = 0.0015
 _WITHOUT_TMDB: Final = 0.001
 _GENERAL_TAG_RATE: Final = 0.08
-_MODIFIED_TAG_RATE: Final = 0.3
-_POPULARITY_CURVATURE: Final = 0.34
+_MODIFIED_TAG_RATE: Final = 0.45
+_POPULARITY_CURVATURE: Final = 0.3
+#: Steeper than the counts aimed at: who rates much reaches the same head movies anyway.
+_POPULARITY_STEEPNESS: Final = 1.5
 #: The most popular movie of MovieLens is rated by about half of all users.
 _TOP_MOVIE_REACH: Final = 0.5
+_LEAST_EXPECTED_RATINGS: Final = 3.0
 _TASTE_CONCENTRATION: Final = 5.0
 _MAIN_TASTE_WEIGHT: Final = 0.85
 _LEAST_SHARE: Final = 1e-4
@@ -54,7 +58,7 @@ class Catalogue:
     years: Int64  #: release years, ascending
     shares: Float32  #: shape ``(n_movies, N_TASTES)``, each row sums to one
     weights: Float64  #: popularity, shape ``(n_movies,)``, sums to one
-    quality: Float32  #: what raises a movie's ratings for everybody, mean about 0, variance about 1
+    quality: Float32  #: what raises a movie's ratings for everybody, of variance 1
     tags: Int64  #: index into ``tag_vocabulary()``, shape ``(n_movies, TAGS_PER_MOVIE)``
 
     @property
@@ -63,10 +67,10 @@ class Catalogue:
         return int(self.movie_ids.shape[0])
 
 
-def make_catalogue(rng: np.random.Generator, *, movies: int, users: int) -> Catalogue:
-    """Draw ``movies`` movies; the popularity curve depends on how many ``users`` there will be."""
+def make_catalogue(rng: np.random.Generator, *, movies: int, users: int, ratings: int) -> Catalogue:
+    """Draw ``movies`` movies, their popularity for so many ``users`` and ``ratings``."""
     quantiles = (np.arange(movies) + 0.5) / movies
-    weights = _popularity(rng, movies, users)
+    weights = _popularity(rng, movies, users, ratings)
     shares = _taste_shares(rng, movies)
     return Catalogue(
         movie_ids=np.cumsum(rng.geometric(np.interp(quantiles, (0.0, 0.3, 1.0), (0.9, 0.5, 0.04)))),
@@ -78,15 +82,19 @@ def make_catalogue(rng: np.random.Generator, *, movies: int, users: int) -> Cata
     )
 
 
-def _popularity(rng: np.random.Generator, movies: int, users: int) -> Float64:
+def _popularity(rng: np.random.Generator, movies: int, users: int, ratings: int) -> Float64:
     """The curve of MovieLens: log(ratings) falls with the rank's quantile ``x`` as ``1 - x^b``.
 
     Fitted by eye to the counts of ml-latest-small and of MovieLens 25M, where it holds alike.
     """
     ranks = rng.permutation(movies)
     top = np.log(max(2.0, _TOP_MOVIE_REACH * users))
-    weights = np.exp(top * (1.0 - (ranks / movies) ** _POPULARITY_CURVATURE))
-    return weights / weights.sum()
+    curve = 1.0 - (ranks / movies) ** _POPULARITY_CURVATURE
+    weights: Float64 = np.exp(_POPULARITY_STEEPNESS * top * curve)
+    weights /= weights.sum()
+    weights = np.maximum(weights, _LEAST_EXPECTED_RATINGS / ratings)
+    weights /= weights.sum()
+    return weights
 
 
 def _taste_shares(rng: np.random.Generator, movies: int) -> Float32:
@@ -96,14 +104,14 @@ def _taste_shares(rng: np.random.Generator, movies: int) -> Float32:
     prior = np.tile((1.0 - _MAIN_TASTE_WEIGHT) * frequency, (movies, 1))
     prior[np.arange(movies), main] += _MAIN_TASTE_WEIGHT
     shares = rng.standard_gamma(_TASTE_CONCENTRATION * prior) + _LEAST_SHARE
-    return (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+    shares /= shares.sum(axis=1, keepdims=True)
+    return np.asarray(shares, np.float32)
 
 
 def _quality(rng: np.random.Generator, weights: Float64) -> Float32:
     """Half of it goes with popularity: what many watch is somewhat better liked."""
-    fame = np.log(weights)
-    fame = (fame - fame @ weights) / (fame.std() + 1e-9)
-    return (0.5 * fame + 0.85 * rng.standard_normal(weights.size)).astype(np.float32)
+    fame = np.log(weights) / max(1.0, float(np.log(weights).std()))
+    return np.asarray(0.5 * fame + 0.85 * rng.standard_normal(weights.size), np.float32)
 
 
 def tag_vocabulary() -> list[str]:
@@ -136,7 +144,7 @@ def _movie_tags(rng: np.random.Generator, shares: Float32) -> Int64:
 def genre_labels(rng: np.random.Generator, catalogue: Catalogue) -> list[str]:
     """One to four genres a movie, joined by ``|`` in alphabetical order, as MovieLens does."""
     names = sorted({genre for taste in TASTES for genre in taste.genres})
-    affinity = np.full((N_TASTES, len(names)), 0.002)
+    affinity = np.full((N_TASTES, len(names)), _STRAY_GENRE)
     for row, taste in zip(affinity, TASTES, strict=True):
         for rank, genre in enumerate(taste.genres):
             row[names.index(genre)] += 1.0 / (1.0 + rank)

@@ -12,7 +12,7 @@ LAST_SECOND: Final = 1_574_294_400  #: 2019-11-21 00:00 UTC
 MIN_ACTIVITY: Final = 20  #: MovieLens has no user with fewer ratings
 
 _DAY: Final = 86_400
-_ACTIVITY_SIGMA: Final = 1.46
+_ACTIVITY_SIGMA: Final = 1.42
 _ACTIVITY_CAP: Final = 0.6  # of the movies released before a user joined
 _TAGGER_RATE: Final = 0.095
 _TAGGER_SIGMA: Final = 1.8
@@ -45,7 +45,7 @@ def make_population(
     tagger = rng.random(users) < _TAGGER_RATE
     tagger[np.argmax(activity)] = True
     shares = rng.lognormal(sigma=_TAGGER_SIGMA, size=users)
-    tag_caps = np.where(tagger, 3 * activity, 0)
+    tag_caps = np.where(tagger, activity, 0)
     return Population(
         activity, allocate(tags, shares, np.zeros(users, np.int64), tag_caps), joined, available
     )
@@ -57,7 +57,7 @@ def allocate(total: int, shares: Float64, low: Int64, caps: Int64) -> Int64:
     They sum to ``total``, or to ``caps.sum()`` where that is less.
 
     >>> allocate(10, np.array([6.0, 3.0, 1.0]), np.array([1, 1, 1]), np.array([4, 9, 9]))
-    array([4, 4, 2])
+    array([4, 5, 1])
     """
     counts = low.copy()
     while (rest := total - int(counts.sum())) > 0 and (counts < caps).any():

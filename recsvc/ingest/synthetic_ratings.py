@@ -23,11 +23,17 @@ from recsvc.ingest.synthetic_catalogue import (
 from recsvc.ingest.synthetic_population import Population, rating_times
 
 _BLOCK_ROWS: Final = 250_000
-_PILOT_PAIRS: Final = 50_000
 _MAX_ROUNDS: Final = 6
-_TASTE_CONCENTRATION: Final = 2.0
-_MAINSTREAM: Final = 0.15  # of each user's mixture is everybody's
-_WEIGHTS: Final = (0.44, 0.37, 0.45, 0.68)  # of user, movie, affinity, noise; squares sum to one
+_LEAST_SPREAD: Final = 0.1
+_FIRST_TAG_RATE: Final = 0.2
+_SECONDS_TO_TAG: Final = 100
+_TASTE_CONCENTRATION: Final = 3.0
+_MAINSTREAM: Final = 0.2  # of each user's mixture is everybody's
+#: Shares of a rating's standard deviation; their squares sum to one.
+_USER_WEIGHT: Final = 0.44
+_QUALITY_WEIGHT: Final = 0.37
+_AFFINITY_WEIGHT: Final = 0.45
+_NOISE_WEIGHT: Final = 0.68
 #: Cumulative shares of the ratings 0.5, 1.0 .. 4.5 in MovieLens, as quantiles of N(0, 1).
 _THRESHOLDS: Final = (-2.21, -1.736, -1.563, -1.108, -0.88, -0.288, 0.047, 0.784, 1.124)
 
@@ -55,7 +61,8 @@ class TagBlock:
 class RatingSampler:
     """Draws blocks of ratings and tags; equal seeds give equal blocks.
 
-    Memory: one table of ``N_TASTES x n_movies`` doubles, and one block of about 250,000 ratings.
+    Memory: two tables of ``N_TASTES x n_movies`` doubles, and one block of about 250,000 ratings
+    (or of one user, where one has more).
     """
 
     def __init__(self, seed: int, catalogue: Catalogue, population: Population) -> None:
@@ -64,42 +71,50 @@ class RatingSampler:
         self._population = population
         mass = catalogue.weights[None, :] * catalogue.shares.T
         self._taste_mass: Float64 = mass.sum(axis=1)
-        #: cumulative distribution of taste t over movies, shifted by t: one ascending array
-        self._table: Float64 = np.cumsum(mass / self._taste_mass[:, None], axis=1)
+        self._table: Float64 = np.cumsum(mass, axis=1)
+        self._table /= self._table[:, -1:]
+        # Taste t's distribution shifted by t: one ascending array, one search for all tastes.
         self._ascending = (self._table + np.arange(N_TASTES)[:, None]).ravel()
+        self._ends = np.cumsum(population.activity)
+        self._location: Float64
+        self._scale: Float64
         self._location, self._scale = self._calibrate()
 
     def blocks(self) -> Iterator[tuple[RatingBlock, TagBlock]]:
         """Yield all users in order, in blocks of whole users."""
-        ends = np.cumsum(self._population.activity)
         start, number = 0, 0
-        while start < ends.size:
-            done = ends[start - 1] if start else 0
-            stop = max(start + 1, int(np.searchsorted(ends, done + _BLOCK_ROWS, side="right")))
+        while start < self._ends.size:
+            stop = self._block_end(start)
             yield self._block(np.random.default_rng((self._seed, 1, number)), start, stop)
             start, number = stop, number + 1
 
-    def _calibrate(self) -> tuple[float, float]:
-        """Mean and standard deviation of affinity over what users choose, from a pilot sample."""
+    def _calibrate(self) -> tuple[Float64, Float64]:
+        """Mean and standard deviation of quality and affinity over what the first users choose."""
         rng = np.random.default_rng((self._seed, 0))
-        mixtures = self._mixtures(rng, _PILOT_PAIRS)
-        users = np.arange(_PILOT_PAIRS)
-        everything = np.full(_PILOT_PAIRS, self._catalogue.n_movies)
-        movies = self._draw(rng, mixtures, users, everything)
-        affinity = self._affinity(mixtures, users, movies)
-        return float(affinity.mean()), float(affinity.std()) or 1.0
+        mixtures = self._mixtures(rng, self._block_end(0))
+        users, movies, _ = self._choose(rng, mixtures, 0)
+        merits = np.array(
+            [self._catalogue.quality[movies], self._affinity(mixtures, users, movies)]
+        )
+        spread = np.maximum(merits.std(axis=1), _LEAST_SPREAD)
+        return np.asarray(merits.mean(axis=1)), np.asarray(spread)
+
+    def _block_end(self, start: int) -> int:
+        done = self._ends[start - 1] if start else 0
+        return max(start + 1, int(np.searchsorted(self._ends, done + _BLOCK_ROWS, side="right")))
 
     def _mixtures(self, rng: np.random.Generator, users: int) -> Float32:
         """Users' tastes, shape ``(users, N_TASTES)``; their mean is the tastes' popularity."""
         own = rng.standard_gamma(_TASTE_CONCENTRATION * self._taste_mass, size=(users, N_TASTES))
         own /= own.sum(axis=1, keepdims=True)
-        return ((1.0 - _MAINSTREAM) * own + _MAINSTREAM * self._taste_mass).astype(np.float32)
+        mixtures = (1.0 - _MAINSTREAM) * own + _MAINSTREAM * self._taste_mass
+        return np.asarray(mixtures, np.float32)
 
     def _affinity(self, mixtures: Float32, users: Int64, movies: Int64) -> Float32:
         """Log of how much more likely than average the user is to choose the movie."""
         lift = mixtures / self._taste_mass.astype(np.float32)
         pairs = np.einsum("nt,nt->n", lift[users], self._catalogue.shares[movies])
-        return np.log(pairs, dtype=np.float32)
+        return np.asarray(np.log(pairs), np.float32)
 
     def _draw(
         self, rng: np.random.Generator, mixtures: Float32, users: Int64, available: Int64
@@ -111,7 +126,8 @@ class RatingSampler:
         reach = self._table[taste, available - 1]
         keys = taste + rng.random(users.size) * reach
         movies = np.searchsorted(self._ascending, keys, side="right")
-        return np.minimum(movies - taste * self._catalogue.n_movies, available - 1)
+        movies -= taste * self._catalogue.n_movies
+        return np.asarray(np.clip(movies, 0, available - 1), np.int64)
 
     def _block(
         self, rng: np.random.Generator, start: int, stop: int
@@ -171,15 +187,16 @@ class RatingSampler:
         self, rng: np.random.Generator, mixtures: Float32, users: Int64, movies: Int64
     ) -> Int64:
         """Half stars by cutting a latent liking at the quantiles of MovieLens' ratings."""
-        affinity = (self._affinity(mixtures, users, movies) - self._location) / self._scale
-        parts = (
-            rng.standard_normal(mixtures.shape[0], np.float32)[users],
-            self._catalogue.quality[movies],
-            affinity,
-            rng.standard_normal(users.size, np.float32),
+        quality = (self._catalogue.quality[movies] - self._location[0]) / self._scale[0]
+        affinity = (self._affinity(mixtures, users, movies) - self._location[1]) / self._scale[1]
+        bias = rng.standard_normal((mixtures.shape[0],))
+        liking = (
+            _USER_WEIGHT * bias[users]
+            + _QUALITY_WEIGHT * quality
+            + _AFFINITY_WEIGHT * affinity
+            + _NOISE_WEIGHT * rng.standard_normal(users.size)
         )
-        liking = sum(weight * part for weight, part in zip(_WEIGHTS, parts, strict=True))
-        return 1 + np.searchsorted(_THRESHOLDS, liking)
+        return np.asarray(1 + np.searchsorted(_THRESHOLDS, liking), np.int64)
 
     def _tag(
         self, rng: np.random.Generator, ratings: RatingBlock, start: int, stop: int
@@ -190,9 +207,9 @@ class RatingSampler:
         user = np.repeat(np.arange(stop - start), wanted)
         first = np.cumsum(activity) - activity
         row = first[user] + rng.integers(activity[user])
-        slot = np.minimum(rng.geometric(0.25, size=row.size) - 1, TAGS_PER_MOVIE - 1)
+        slot = np.minimum(rng.geometric(_FIRST_TAG_RATE, size=row.size) - 1, TAGS_PER_MOVIE - 1)
         tag = self._catalogue.tags[ratings.movies[row], slot]
         _, keep = np.unique(row * (1 + int(self._catalogue.tags.max())) + tag, return_index=True)
         row, tag = row[keep], tag[keep]
-        seconds = ratings.seconds[row] + rng.geometric(0.01, size=row.size)
+        seconds = ratings.seconds[row] + rng.geometric(1.0 / _SECONDS_TO_TAG, size=row.size)
         return TagBlock(ratings.users[row], ratings.movies[row], tag, seconds)

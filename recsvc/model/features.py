@@ -1,5 +1,6 @@
 """Feature matrices: an identity token for each user or item, and tokens that they share."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from scipy import sparse
 
 from recsvc.model.dataset import Csr, IdMap
 
-BIAS_TOKEN = "bias:item"
+BIAS_TOKEN = "bias:item"  # noqa: S105 - a feature token
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,13 @@ class Features:
     def shared(self) -> Csr:
         """The columns of shared tokens, shape ``(n, len(tokens))``."""
         return sparse.csr_array(self.matrix[:, self.matrix.shape[0] :])
+
+    def fingerprint(self) -> str:
+        """Return a digest that changes whenever a token or a weight does."""
+        digest = hashlib.blake2b("\0".join(self.tokens).encode(), digest_size=16)
+        for array in (self.matrix.indptr, self.matrix.indices, self.matrix.data):
+            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+        return digest.hexdigest()
 
 
 def identity_features(n: int) -> Features:

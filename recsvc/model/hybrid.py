@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from recsvc.errors import TrainingDivergedError
+from recsvc.model.dataset import Csr
 from recsvc.model.factors import Factors, Float32
 from recsvc.model.fast.state import Embeddings
 from recsvc.model.features import Features
@@ -51,9 +52,7 @@ class TrainedModel:
                 anybody else was never trained, so it is left out: what remains is what the
                 tokens of their attributes say.
         """
-        features = self.user_features.matrix
-        if not known.all():
-            features = sparse.csr_array(features - _identity_of(~known, features))
+        features = _without_identity(self.user_features.matrix, ~known)
         vectors = _product(features, self.users.embeddings)
         biases = _product(features, self.users.biases)[:, None]
         items, item_biases = self.item_vectors(), self.item_biases()[:, None]
@@ -90,8 +89,8 @@ def fit(
     try:
         model.fit(
             train.coo(),
-            item_features=sparse.csr_matrix(item_features.matrix),
-            user_features=sparse.csr_matrix(user_features.matrix),
+            item_features=_as_lightfm_takes_it(item_features.matrix),
+            user_features=_as_lightfm_takes_it(user_features.matrix),
             epochs=hyperparameters.epochs,
             num_threads=threads,
         )
@@ -121,12 +120,17 @@ def _side(model: lightfm.LightFM, side: str) -> Embeddings:
     )
 
 
-def _product(matrix: sparse.csr_array, dense: Float32) -> Float32:
+def _as_lightfm_takes_it(matrix: Csr) -> sparse.csr_matrix:
+    parts = (matrix.data, matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32))
+    return sparse.csr_matrix(parts, shape=matrix.shape)
+
+
+def _product(matrix: Csr, dense: Float32) -> Float32:
     product: Float32 = np.ascontiguousarray(matrix @ dense, dtype=np.float32)
     return product
 
 
-def _identity_of(rows: Mask, features: sparse.csr_array) -> sparse.csr_array:
-    chosen = np.flatnonzero(rows)
-    weights = features[chosen, chosen]
-    return sparse.csr_array((weights, (chosen, chosen)), shape=features.shape, dtype=np.float32)
+def _without_identity(features: Csr, rows: Mask) -> Csr:
+    weights = features.data.copy()
+    weights[features.indptr[:-1][rows]] = 0  # the identity token is the first of its row
+    return sparse.csr_array((weights, features.indices, features.indptr), shape=features.shape)

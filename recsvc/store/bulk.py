@@ -1,6 +1,8 @@
 """Whole columns into the database: COPY on PostgreSQL, executemany on SQLite."""
 
 import io
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, cast
 
 import pandas as pd
@@ -16,22 +18,37 @@ CHUNK_ROWS = 100_000
 _CSV = pa_csv.WriteOptions(include_header=False, quoting_style="all_valid")
 
 
-def insert(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame, into: str = "") -> int:
+Frames = pd.DataFrame | Iterable[pd.DataFrame]
+
+
+def insert(connection: sa.Connection, table: sa.Table, rows: Frames, into: str = "") -> int:
     """Insert rows, whose columns are named as in ``table``; return how many.
 
     Args:
         connection: in whose transaction it happens.
         table: where to, unless ``into`` names another table of the same columns.
-        rows: missing values become NULL.
+        rows: one frame, or several of the same columns; missing values become NULL.
         into: a partition or a temporary table (PostgreSQL).
     """
-    if rows.empty:
+    frames = (frame for frame in _frames(rows) if len(frame))
+    first = next(frames, None)
+    if first is None:
         return 0
+    columns = [str(name) for name in first.columns]
+    chunks = _chunks(chain([first], frames))
     if is_sqlite(connection):
-        _executemany(connection, _insert_sql(table, list(rows.columns)), rows)
-    else:
-        _copy(connection, into or table.name, rows)
-    return len(rows)
+        return _executemany(connection, _insert_sql(table, columns), chunks)
+    return _copy(connection, into or table.name, columns, chunks)
+
+
+def _frames(rows: Frames) -> Iterable[pd.DataFrame]:
+    return [rows] if isinstance(rows, pd.DataFrame) else rows
+
+
+def _chunks(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    for frame in frames:
+        for start in range(0, len(frame), CHUNK_ROWS):
+            yield frame.iloc[start : start + CHUNK_ROWS]
 
 
 def upsert(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> int:
@@ -40,14 +57,14 @@ def upsert(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> in
         return 0
     conflict = _on_conflict(table, list(rows.columns))
     if is_sqlite(connection):
-        _executemany(connection, f"{_insert_sql(table, list(rows.columns))} {conflict}", rows)
-        return len(rows)
+        sql = f"{_insert_sql(table, list(rows.columns))} {conflict}"
+        return _executemany(connection, sql, _chunks([rows]))
     columns = _names(list(rows.columns))
     stage = f"stage_{table.name}"
     connection.exec_driver_sql(
         f"CREATE TEMP TABLE {stage} ON COMMIT DROP AS SELECT {columns} FROM {table.name} LIMIT 0"
     )
-    _copy(connection, stage, rows)
+    _copy(connection, stage, list(rows.columns), _chunks([rows]))
     connection.exec_driver_sql(
         f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM {stage} {conflict}"
     )
@@ -71,15 +88,17 @@ def _on_conflict(table: sa.Table, columns: list[str]) -> str:
     return f"ON CONFLICT ({_names(key)}) DO {action}"
 
 
-def _executemany(connection: sa.Connection, sql: str, rows: pd.DataFrame) -> None:
+def _executemany(connection: sa.Connection, sql: str, chunks: Iterator[pd.DataFrame]) -> int:
     cursor = connection.connection.cursor()
+    written = 0
     try:
-        for start in range(0, len(rows), CHUNK_ROWS):
-            chunk = rows.iloc[start : start + CHUNK_ROWS]
+        for chunk in chunks:
             values = map(_python_values, chunk.items())
             cursor.executemany(sql, list(zip(*values, strict=True)))
+            written += len(chunk)
     finally:
         cursor.close()
+    return written
 
 
 def _python_values(column: tuple[Any, "pd.Series[Any]"]) -> list[Any]:
@@ -87,15 +106,18 @@ def _python_values(column: tuple[Any, "pd.Series[Any]"]) -> list[Any]:
     return [None if value is pd.NA else value for value in values.tolist()]
 
 
-def _copy(connection: sa.Connection, target: str, rows: pd.DataFrame) -> None:
-    columns = _names(list(rows.columns))
+def _copy(
+    connection: sa.Connection, target: str, columns: list[str], chunks: Iterator[pd.DataFrame]
+) -> int:
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+    written = 0
     with (
         driver.cursor() as cursor,
-        cursor.copy(f"COPY {target} ({columns}) FROM STDIN (FORMAT csv)".encode()) as copy,
+        cursor.copy(f"COPY {target} ({_names(columns)}) FROM STDIN (FORMAT csv)".encode()) as copy,
     ):
-        for start in range(0, len(rows), CHUNK_ROWS):
-            chunk = rows.iloc[start : start + CHUNK_ROWS]
+        for chunk in chunks:
             buffer = io.BytesIO()
             pa_csv.write_csv(pa.Table.from_pandas(chunk, preserve_index=False), buffer, _CSV)
             copy.write(buffer.getbuffer())
+            written += len(chunk)
+    return written

@@ -1,0 +1,80 @@
+"""Parts of the users and of the catalogue that are evaluated apart.
+
+A segment of users says for whom a model works; a segment of items says what it finds: there only
+held-out positives of the segment count, while ranks stay those in the full catalogue.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Mask = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.integer]
+
+#: Shares of all training positives that the most popular items hold, up to the end of the
+#: head and of the mid segment.
+HEAD_SHARE, MID_SHARE = 0.5, 0.8
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A named part; None stands for everything."""
+
+    name: str  #: as it appears in the metrics table, such as ``activity:low``
+    users: Mask | None = None  #: over the evaluated users
+    items: Mask | None = None  #: over the catalogue
+
+
+ALL = Segment("all")
+
+
+def standard_segments(activity: Ints, popularity: Ints) -> tuple[Segment, ...]:
+    """All users, users by activity and items by popularity.
+
+    Args:
+        activity: Training positives of each evaluated user.
+        popularity: Training positives of each item, shape ``(n_items,)``.
+    """
+    return (ALL, *by_activity(activity), *by_popularity(popularity))
+
+
+def by_activity(activity: Ints) -> Iterator[Segment]:
+    """Split users at the terciles of their number of training positives.
+
+    Users of equal activity stay together, so the thirds are not quite equal:
+
+    >>> activity = np.array([1, 2, 2, 3, 9, 30])
+    >>> [part.users.nonzero()[0].tolist() for part in by_activity(activity)]
+    [[0, 1, 2], [3], [4, 5]]
+    """
+    if activity.size == 0:
+        return
+    low, high = np.quantile(activity, [1 / 3, 2 / 3], method="inverted_cdf")
+    yield Segment("activity:low", users=activity <= low)
+    yield Segment("activity:medium", users=(activity > low) & (activity <= high))
+    yield Segment("activity:high", users=activity > high)
+
+
+def by_popularity(popularity: Ints) -> Iterator[Segment]:
+    """Split items by the share of training positives that more popular items hold already.
+
+    ``head`` is the fewest most popular items (ties by index) that together hold half of all
+    positives, ``mid`` goes on to 80 %, ``tail`` is the rest with any, ``cold`` has none.
+
+    >>> popularity = np.array([50, 0, 30, 10, 10])
+    >>> [part.items.nonzero()[0].tolist() for part in by_popularity(popularity)]
+    [[0], [2], [3, 4], [1]]
+    """
+    order = np.argsort(-popularity.astype(np.int64), kind="stable")
+    total = int(popularity.sum())
+    before = np.empty(popularity.size, dtype=np.int64)
+    before[order] = np.cumsum(popularity[order]) - popularity[order]
+    warm = popularity > 0
+    head = warm & (before < HEAD_SHARE * total)
+    mid = warm & ~head & (before < MID_SHARE * total)
+    yield Segment("popularity:head", items=head)
+    yield Segment("popularity:mid", items=mid)
+    yield Segment("popularity:tail", items=warm & ~head & ~mid)
+    yield Segment("popularity:cold", items=~warm)
