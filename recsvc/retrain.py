@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from recsvc.errors import LeaseLostError, PublicationRefusedError
 from recsvc.model.archive import ArchivedModel, to_bytes
+from recsvc.model.baselines import popularity
 from recsvc.model.dataset import Csr, Interactions
 from recsvc.model.evaluation import Evaluation, evaluate
 from recsvc.model.gate import Decision, decide
@@ -99,7 +100,7 @@ def _retrain(run: Run, *, force: bool) -> RetrainReport:
     with run.phase("refit"):
         positives = all_positives(data.interactions)
         final = fit_hybrid(positives, data.items, data.users, _training(run.settings))
-        _record_models(run, data.interactions, final.trained)
+        _record_models(run, data, final.trained)
     _write(run, data, final)
     _write_similar(run, data, final.trained)
     with run.phase("verify") as phase:
@@ -187,7 +188,7 @@ def _pass_gate(run: Run, evaluations: dict[str, Evaluation], *, force: bool) -> 
     return decision
 
 
-def _record_models(run: Run, data: Interactions, final: TrainedModel) -> None:
+def _record_models(run: Run, data: TrainingData, final: TrainedModel) -> None:
     hyperparameters = asdict(_training(run.settings).hyperparameters)
     rows: list[dict[str, Any]] = [
         {
@@ -199,7 +200,14 @@ def _record_models(run: Run, data: Interactions, final: TrainedModel) -> None:
         }
         for name in LINEUP
     ]
-    archived = ArchivedModel(final, data.users, data.items)
+    interactions = data.interactions
+    archived = ArchivedModel(
+        final,
+        interactions.users,
+        interactions.items,
+        sources=user_sources(interactions.positives, data.users),
+        popularity=popularity(interactions.positives),
+    )
     rows[LINEUP.index(HYBRID)]["arrays"] = to_bytes(archived)
     ledger.record_models(run.engine, run.claim, rows)
 

@@ -89,7 +89,7 @@ class Recipe(BaseSettings):
         description="Which tags a movie keeps: those applied most, or the first in user order",
     )
     bias_token: bool = Field(
-        False, description="Whether a movie without genres and tags gets the token `bias:item`"
+        True, description="Whether a movie without genres and tags gets the token `bias:item`"
     )
 
 

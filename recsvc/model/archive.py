@@ -9,11 +9,10 @@ import numpy.typing as npt
 from scipy import sparse
 
 from recsvc.model.dataset import Csr, IdMap
+from recsvc.model.factors import Float32
 from recsvc.model.fast.state import Embeddings
 from recsvc.model.features import Features
 from recsvc.model.hybrid import TrainedModel
-
-Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,8 @@ class ArchivedModel:
     model: TrainedModel
     users: IdMap
     items: IdMap
+    sources: npt.NDArray[np.int8]  #: shape ``(n_users,)``, index in ``lineup.SOURCES``
+    popularity: Float32  #: shape ``(n_items,)``, positives of each item
 
 
 def to_bytes(archived: ArchivedModel) -> bytes:
@@ -32,6 +33,8 @@ def to_bytes(archived: ArchivedModel) -> bytes:
         "user_ids": archived.users.ids,
         "item_ids": archived.items.ids,
         "epochs": np.array(model.epochs),
+        "sources": archived.sources,
+        "popularity": archived.popularity,
     }
     sides = (("item", model.items, model.item_features), ("user", model.users, model.user_features))
     for side, embeddings, features in sides:
@@ -63,7 +66,7 @@ def from_bytes(packed: bytes) -> ArchivedModel:
             user_features=_features(arrays, "user", len(users)),
             epochs=int(arrays["epochs"]),
         )
-    return ArchivedModel(model, users, items)
+        return ArchivedModel(model, users, items, arrays["sources"], arrays["popularity"])
 
 
 def _features(arrays: "np.lib.npyio.NpzFile", side: str, n: int) -> Features:

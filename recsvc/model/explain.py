@@ -1,44 +1,64 @@
-"""Why a model gives a movie the score it has: the sum, token by token."""
+"""Why a movie has the score it has for a user: the sum, token by token."""
 
 from dataclasses import dataclass
 
-from recsvc.model.dataset import IdMap
-from recsvc.model.hybrid import TrainedModel
+import numpy as np
+
+from recsvc.model.archive import ArchivedModel
+from recsvc.model.lineup import SOURCES
 
 
 @dataclass(frozen=True)
 class Contribution:
     """One term of a score."""
 
-    token: str  #: such as ``genre:Comedy``; ``movie:12`` is the movie itself, ``user`` the user
+    token: str  #: ``genre:Comedy``, ``movie:12`` (the movie itself), ``user:bias``, ``popularity``
     value: float  #: what it adds to the score
 
 
-def contributions(
-    model: TrainedModel, items: IdMap, user_vector: list[float], user_bias: float, item: int
-) -> list[Contribution]:
-    """Split a score into what each token of the item adds, the largest first.
+@dataclass(frozen=True)
+class Explanation:
+    """A score and the terms that add up to it."""
+
+    score: float  #: as it is in the recommendations
+    source: str  #: hybrid, cold_user or popular
+    contributions: list[Contribution]  #: the largest first
+
+
+def explain(archived: ArchivedModel, user: int, item: int) -> Explanation:
+    """Split a score into what each token of the item adds.
 
     For item ``i`` with feature weights ``f_t``, the score is
-    ``user_bias + sum_t f_t (q_t . p_u + b_t)`` (Kula 2015, equation 1).
+    ``b_u + sum_t f_t (q_t . p_u + b_t)`` (Kula 2015, equation 1); for a user without history and
+    attributes it is the item's number of positives.
 
     Args:
-        model: the trained model.
-        items: to name the item's identity token.
-        user_vector: ``p_u``, shape ``(components,)``.
-        user_bias: the sum of the user's token biases.
+        archived: the published model.
+        user: user index.
         item: item index.
     """
+    source = SOURCES[archived.sources[user]]
+    if source == "popular":
+        terms = [Contribution("popularity", float(archived.popularity[item]))]
+    else:
+        terms = _terms(archived, user, item)
+    ordered = sorted(terms, key=lambda term: (-abs(term.value), term.token))
+    return Explanation(float(sum(term.value for term in terms)), source, ordered)
+
+
+def _terms(archived: ArchivedModel, user: int, item: int) -> list[Contribution]:
+    model = archived.model
+    known = archived.sources == SOURCES.index("hybrid")
+    vector, bias = model.user_vector(user, known=bool(known[user]))
     row = model.item_features.matrix[[item]].tocoo()
-    terms = [Contribution("user", float(user_bias))]
-    for column, weight in zip(row.col.tolist(), row.data.tolist(), strict=True):
-        term = float(model.items.embeddings[column] @ user_vector + model.items.biases[column])
-        terms.append(Contribution(_token_name(model, items, column), weight * term))
-    return sorted(terms, key=lambda term: (-abs(term.value), term.token))
+    values = row.data * (model.items.embeddings[row.col] @ vector + model.items.biases[row.col])
+    names = [_token_name(archived, int(column)) for column in row.col]
+    terms = map(Contribution, names, values.astype(np.float64).tolist())
+    return [Contribution("user:bias", bias), *terms]
 
 
-def _token_name(model: TrainedModel, items: IdMap, column: int) -> str:
-    n_items = len(items)
+def _token_name(archived: ArchivedModel, column: int) -> str:
+    n_items = len(archived.items)
     if column < n_items:
-        return f"movie:{items.ids[column]}"
-    return model.item_features.tokens[column - n_items]
+        return f"movie:{archived.items.ids[column]}"
+    return archived.model.item_features.tokens[column - n_items]

@@ -44,6 +44,16 @@ class TrainedModel:
         """Return item biases, shape ``(n_items,)``."""
         return _product(self.item_features.matrix, self.items.biases)
 
+    def user_vector(self, user: int, *, known: bool) -> tuple[Float32, float]:
+        """Return one user's representation, shape ``(components,)``, and bias.
+
+        ``known`` as for :meth:`factors`.
+        """
+        features = _without_identity(self.user_features.matrix[[user]], np.array([not known]))
+        return _product(features, self.users.embeddings)[0], float(
+            (features @ self.users.biases)[0]
+        )
+
     def factors(self, known: Mask) -> Factors:
         """Return the model as two matrices, the biases as two further columns.
 

@@ -1,0 +1,1 @@
+"""Process entry points for schedulers and operators."""

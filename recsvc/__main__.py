@@ -1,0 +1,5 @@
+"""``python -m recsvc`` is the recsvc command."""
+
+from recsvc.cli import main
+
+main()

@@ -1,0 +1,159 @@
+"""What the commands show: the same views that anybody can read, and a few tables behind them."""
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from recsvc.errors import UsageError
+from recsvc.store.engine import is_sqlite
+from recsvc.store.publication import current_publication
+from recsvc.store.schema import metadata, models, movies, run_phases, runs, users
+from recsvc.store.views import VIEWS
+
+Row = dict[str, Any]
+
+_views = {
+    view.name: sa.table(view.name, *(sa.column(name) for name in view.columns)) for view in VIEWS
+}
+
+
+def recommendations_for(connection: sa.Connection, user_id: int, limit: int) -> list[Row]:
+    """Return a user's list as readers see it.
+
+    Raises:
+        UsageError: nobody has this id, or nothing is published.
+    """
+    _require(connection, users.c.user_id, user_id, "user", "MovieLens userId")
+    return _published(connection, "current_recommendations", "user_id", user_id, limit)
+
+
+def similar_to(connection: sa.Connection, movie_id: int, limit: int) -> list[Row]:
+    """Return the movies that resemble a movie, as readers see them.
+
+    Raises:
+        UsageError: no movie has this id, or nothing is published.
+    """
+    _require(connection, movies.c.movie_id, movie_id, "movie", "MovieLens movieId")
+    return _published(connection, "current_similar_movies", "movie_id", movie_id, limit)
+
+
+def title_of(connection: sa.Connection, movie_id: int) -> str:
+    """Return a movie's title.
+
+    Raises:
+        UsageError: no movie has this id.
+    """
+    _require(connection, movies.c.movie_id, movie_id, "movie", "MovieLens movieId")
+    title = sa.select(movies.c.title).where(movies.c.movie_id == movie_id)
+    return str(connection.scalar(title))
+
+
+def run_history(connection: sa.Connection, limit: int) -> list[Row]:
+    """Return the newest runs, the newest first."""
+    view = _views["run_history"]
+    return _rows(connection, sa.select(view).order_by(view.c.run_id.desc()).limit(limit))
+
+
+def metrics_of(
+    connection: sa.Connection, run_id: int | None = None, segment: str = "all"
+) -> list[Row]:
+    """Return the metrics of a run, by default of the newest that has any.
+
+    Raises:
+        UsageError: there are none.
+    """
+    view = _views["model_metrics"]
+    if run_id is None:
+        run_id = connection.scalar(sa.select(sa.func.max(view.c.run_id)))
+    query = sa.select(view).where(view.c.run_id == run_id)
+    if segment != "*":
+        query = query.where(view.c.segment == segment)
+    rows = _rows(connection, query.order_by(view.c.segment, view.c.metric, view.c.k, view.c.model))
+    if not rows:
+        which = "No run" if run_id is None else f"Run {run_id}, segment {segment},"
+        raise UsageError(f"{which} has metrics: run `recsvc retrain`, or see `recsvc runs`.")
+    return rows
+
+
+def status(connection: sa.Connection) -> Row:
+    """Return what an operator looks at first."""
+    (freshness,) = _rows(connection, sa.select(_views["freshness"]))
+    publication = current_publication(connection)
+    newest = sa.select(runs).order_by(runs.c.run_id.desc()).limit(1)
+    last_run = next(iter(_rows(connection, newest)), None)
+    return {
+        "published": freshness,
+        "publication": vars(publication) if publication else None,
+        "last_run": last_run,
+        "phases": _phases(connection, last_run["run_id"]) if last_run else [],
+        "rows": {name: _count(connection, name) for name in ("users", "movies", "ratings", "tags")},
+        "wal_bytes": _wal_bytes(connection),
+    }
+
+
+def archived_model(connection: sa.Connection) -> bytes:
+    """Return the packed hybrid of the published run.
+
+    Raises:
+        UsageError: nothing is published.
+    """
+    publication = _require_publication(connection)
+    query = sa.select(models.c.arrays).where(
+        models.c.run_id == publication, models.c.arrays.is_not(None)
+    )
+    packed = connection.scalar(query)
+    if packed is None:
+        raise UsageError(f"The arrays of run {publication} were pruned.")
+    return bytes(packed)
+
+
+def _published(connection: sa.Connection, name: str, key: str, value: int, limit: int) -> list[Row]:
+    _require_publication(connection)
+    view = _views[name]
+    query = sa.select(view).where(view.c[key] == value).order_by(view.c.rank).limit(limit)
+    return _rows(connection, query)
+
+
+def _require_publication(connection: sa.Connection) -> int:
+    publication = current_publication(connection)
+    if publication is None:
+        raise UsageError("Nothing is published yet: run `recsvc retrain`.")
+    return publication.run_id
+
+
+def _require(
+    connection: sa.Connection, column: sa.Column[int], value: int, noun: str, meaning: str
+) -> None:
+    if connection.scalar(sa.select(column).where(column == value)) is None:
+        raise UsageError(f"There is no {noun} {value} in the database; give a {meaning}.")
+
+
+def _rows(connection: sa.Connection, query: sa.Select[Any]) -> list[Row]:
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _phases(connection: sa.Connection, run_id: int) -> list[Row]:
+    columns = run_phases.c
+    query = (
+        sa.select(columns.phase, columns.seconds, columns.rows, columns.peak_memory)
+        .where(columns.run_id == run_id)
+        .order_by(columns.started_at, columns.phase)
+    )
+    return _rows(connection, query)
+
+
+def _count(connection: sa.Connection, table: str) -> int:
+    return int(
+        connection.scalar(sa.select(sa.func.count()).select_from(metadata.tables[table])) or 0
+    )
+
+
+def _wal_bytes(connection: sa.Connection) -> int | None:
+    """Size of SQLite's write-ahead log, which grows while a reader stays; elsewhere ``None``."""
+    if not is_sqlite(connection):
+        return None
+    try:
+        return Path(f"{connection.engine.url.database}-wal").stat().st_size
+    except FileNotFoundError:
+        return 0

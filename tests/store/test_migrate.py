@@ -1,0 +1,83 @@
+"""Migrations are the only way a schema comes to be, and the code agrees with what they make."""
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from recsvc.errors import ConfigurationError
+from recsvc.store import migrate
+from recsvc.store.engine import open_engine, reading, writing
+from recsvc.store.schema import metadata
+from recsvc.store.views import VIEWS
+
+
+def test_a_migrated_database_is_what_the_code_expects(engine: sa.Engine) -> None:
+    assert migrate.differences(engine) == []
+
+
+def test_downgrading_removes_everything_and_upgrading_brings_it_back(engine: sa.Engine) -> None:
+    migrate.downgrade(engine, "base")
+    assert set(sa.inspect(engine).get_table_names()) == {migrate.VERSION_TABLE}
+    migrate.upgrade(engine)
+    assert migrate.differences(engine) == []
+
+
+def test_an_empty_database_is_refused_with_the_command_that_mends_it(empty_url: sa.URL) -> None:
+    engine = open_engine(empty_url, create=True)
+    with pytest.raises(ConfigurationError, match="recsvc db upgrade"):
+        migrate.require_head(engine)
+    engine.dispose()
+
+
+def test_a_view_changed_by_hand_is_reported(engine: sa.Engine) -> None:
+    with writing(engine) as connection:
+        connection.exec_driver_sql("DROP VIEW rating_events")
+        connection.exec_driver_sql("CREATE VIEW rating_events AS SELECT 1 AS user_id")
+    assert migrate.differences(engine) == ["view rating_events differs"]
+
+
+def test_a_column_added_by_hand_is_reported(engine: sa.Engine) -> None:
+    with writing(engine) as connection:
+        connection.exec_driver_sql("ALTER TABLE links ADD COLUMN note TEXT")
+    assert len(migrate.differences(engine)) == 1
+
+
+def test_tables_of_others_are_left_alone(engine: sa.Engine) -> None:
+    with writing(engine) as connection:
+        connection.exec_driver_sql("CREATE TABLE somebody_elses (id INTEGER)")
+    assert migrate.differences(engine) == []
+
+
+def test_a_migration_that_fails_half_way_leaves_the_schema_as_it_was(
+    empty_url: sa.URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_engine(empty_url, create=True)
+    with writing(engine) as connection:
+        connection.exec_driver_sql("CREATE TABLE ratings (in_the_way INTEGER)")
+    with pytest.raises(sa.exc.DBAPIError):
+        migrate.upgrade(engine)
+    tables = set(sa.inspect(engine).get_table_names()) - {migrate.VERSION_TABLE}
+    assert tables == {"ratings"}
+    assert migrate.current_revision(engine) is None
+    with writing(engine) as connection:
+        connection.exec_driver_sql("DROP TABLE ratings")
+    migrate.upgrade(engine)
+    assert migrate.differences(engine) == []
+    engine.dispose()
+
+
+def test_every_table_view_and_column_is_explained_in_the_data_dictionary(
+    engine: sa.Engine,
+) -> None:
+    with reading(engine) as connection:
+        query = "SELECT table_name, column_name FROM data_dictionary WHERE comment <> ''"
+        explained = {tuple(row) for row in connection.execute(sa.text(query))}
+    inspector = sa.inspect(engine)
+    for name in [*metadata.tables, *(view.name for view in VIEWS)]:
+        columns = {column["name"] for column in inspector.get_columns(name)}
+        assert {(name, ""), *((name, column) for column in columns)} <= explained
+
+
+def test_a_new_sqlite_file_is_for_its_owner_only(sqlite_template: Path) -> None:
+    assert oct(sqlite_template.stat().st_mode)[-3:] == "600"
