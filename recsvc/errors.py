@@ -50,6 +50,12 @@ class RunInProgressError(RecsvcError):
     exit_code = 75
 
 
+class NightDoneError(RecsvcError):
+    """The night has been run already: there is nothing to do."""
+
+    exit_code = 0
+
+
 class LeaseLostError(RecsvcError):
     """This run could not renew its lease, and another one may have taken over."""
 

@@ -88,6 +88,7 @@ def start_run(
         host=f"{socket.gethostname()}:{os.getpid()}",
         settings=settings.recipe(),
         versions=versions(),
+        lease_seconds=settings.lease_seconds,
         scheduled_for=scheduled_for,
     )
     seconds = time.perf_counter() - start

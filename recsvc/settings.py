@@ -3,9 +3,18 @@
 import os
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -82,6 +91,12 @@ class Recipe(BaseSettings):
         False, description="Whether the feature weights of a movie are scaled to sum to one"
     )
 
+    gate_tolerance: float = Field(
+        0.01,
+        ge=0,
+        description="NDCG@10 that a night may lose against the published run on other data",
+    )
+
     min_tag_freq: int = Field(3, ge=1, description="Tags used less often are left out")
     max_tags_per_movie: int = Field(20, ge=0, description="Tags kept for each movie")
     tag_order: Literal["most_applied", "first_applied"] = Field(
@@ -111,6 +126,46 @@ class Settings(Recipe):
         7, ge=1, description="Runs whose recommendations, similar movies and arrays are kept"
     )
 
+    lease_seconds: float = Field(
+        60, gt=0, description="A run that shows no sign of life for so long is taken for dead"
+    )
+    heartbeat_seconds: float = Field(
+        10, gt=0, description="How often a run shows a sign of life; well below the lease"
+    )
+    lock_timeout_seconds: float = Field(
+        5, gt=0, description="How long prune and migrations wait for a lock that a reader holds"
+    )
+    attempts: int = Field(
+        4, ge=1, description="Tries of a phase when the database fails in passing"
+    )
+    schedule: str = Field(
+        "02:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Time of the nightly run"
+    )
+    timezone: str = Field("UTC", description="Time zone of the schedule, such as Europe/Berlin")
+    grace_seconds: float = Field(
+        300, ge=0, description="How long a stopping scheduler lets a run finish"
+    )
+    metrics_textfile: Path | None = Field(
+        None, description="Where to write figures for Prometheus after each run; nowhere if unset"
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError):
+            message = f"names {name!r}, which is no time zone"
+            raise ValueError(message) from None
+        return name
+
+    @model_validator(mode="after")
+    def _heartbeat_below_lease(self) -> Self:
+        if self.heartbeat_seconds * 2 > self.lease_seconds:
+            message = "RECSVC_HEARTBEAT_SECONDS must be at most half of RECSVC_LEASE_SECONDS"
+            raise ValueError(message)
+        return self
+
     @cached_property
     def url(self) -> URL:
         """The database, with the driver that recsvc uses; its ``repr`` hides the password."""
@@ -128,9 +183,11 @@ class Settings(Recipe):
             return cls(**dict(overrides or {}))
         except ValidationError as error:
             first = error.errors()[0]
+            reason = first["msg"].removeprefix("Value error, ")
+            if not first["loc"]:
+                raise ConfigurationError(f"{reason}; see docs/settings.md.") from None
             name = str(first["loc"][0])
             variable = name if name == "DATABASE_URL" else f"RECSVC_{name.upper()}"
-            reason = first["msg"].removeprefix("Value error, ")
             message = f"{variable} {reason[0].lower()}{reason[1:]}; see docs/settings.md."
             raise ConfigurationError(message) from None
 

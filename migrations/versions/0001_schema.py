@@ -247,7 +247,6 @@ def create_tables() -> None:
             name=op.f("ck_runs_status_known"),
         ),
         sa.UniqueConstraint("job", "fence", name="uq_runs_job_fence"),
-        sa.UniqueConstraint("job", "scheduled_for", name="uq_runs_job_scheduled_for"),
         comment="Every run of a job; at most one of a job is running.",
         sqlite_autoincrement=True,
     )
@@ -604,6 +603,7 @@ def create_tables() -> None:
 def create_indexes() -> None:
     row = ["run_id", "model", "protocol", "segment", "metric"]
     unique_where("uq_runs_running", "runs", ["job"], "status = 'running'")
+    unique_where("uq_runs_night", "runs", ["job", "scheduled_for"], "status <> 'lost'")
     unique_where("uq_metrics_at_k", "metrics", [*row, "k"], "k IS NOT NULL")
     unique_where("uq_metrics_without_k", "metrics", row, "k IS NULL")
 

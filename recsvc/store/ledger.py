@@ -1,18 +1,20 @@
 """The run ledger: who runs what, since when, and how it ended.
 
 A run is claimed by inserting its row: the database allows one running row for each job, and one
-row for each night. The row carries a fence, a number that grows with every claim; whatever a run
-changes for others to see is conditional on its row still running under its fence.
+row for each night. The row is a lease, renewed by a heartbeat and timed by the database's clock; a
+row whose lease ran out is marked ``lost`` by the next claim. It carries a fence, a number that
+grows with every claim: whatever a run changes for others to see is conditional on its row still
+running under its fence, so that a run which wakes up after it was given up changes nothing.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from recsvc.errors import LeaseLostError, RunInProgressError
+from recsvc.errors import LeaseLostError, NightDoneError, RunInProgressError
 from recsvc.store.clock import database_now
 from recsvc.store.engine import reading, writing
 from recsvc.store.schema import metrics, models, run_phases, runs
@@ -42,47 +44,69 @@ def claim_run(
     host: str,
     settings: dict[str, Any],
     versions: dict[str, str],
+    lease_seconds: float,
     scheduled_for: datetime | None = None,
 ) -> Claim:
-    """Insert a running row.
+    """Insert a running row, after marking as ``lost`` the one whose lease ran out, if any.
 
     Raises:
-        RunInProgressError: another run of the job is running, or has done this night.
+        RunInProgressError: another run of the job is running.
+        NightDoneError: this night has been run.
     """
+    values = {"job": job, "status": "running", "host": host}
+    values |= {"settings": settings, "versions": versions}
     try:
         with writing(engine) as connection:
             now = database_now(connection)
+            mark_lost(connection, job, now, lease_seconds)
             last = sa.select(sa.func.coalesce(sa.func.max(runs.c.fence), 0)).where(
                 runs.c.job == job
             )
             fence = int(connection.scalar(last) or 0) + 1
+            times = {"started_at": now, "heartbeat_at": now, "scheduled_for": scheduled_for or now}
             run_id: int = connection.execute(
-                sa.insert(runs)
-                .values(
-                    job=job,
-                    scheduled_for=scheduled_for or now,
-                    status="running",
-                    started_at=now,
-                    heartbeat_at=now,
-                    fence=fence,
-                    host=host,
-                    settings=settings,
-                    versions=versions,
-                )
-                .returning(runs.c.run_id)
+                sa.insert(runs).values(**values, **times, fence=fence).returning(runs.c.run_id)
             ).scalar_one()
     except IntegrityError:
-        raise RunInProgressError(_who_runs(engine, job)) from None
+        raise _refusal(engine, job, scheduled_for) from None
     return Claim(run_id, job, fence)
 
 
-def _who_runs(engine: sa.Engine, job: str) -> str:
-    query = sa.select(runs).where(runs.c.job == job, runs.c.status == "running")
+def mark_lost(connection: sa.Connection, job: str, now: datetime, lease_seconds: float) -> None:
+    """End the running run of a job as ``lost`` if it has shown no sign of life."""
+    connection.execute(
+        sa.update(runs)
+        .where(
+            runs.c.job == job,
+            runs.c.status == "running",
+            runs.c.heartbeat_at < now - timedelta(seconds=lease_seconds),
+        )
+        .values(
+            status="lost",
+            finished_at=now,
+            error=f"No sign of life for {lease_seconds:g} seconds: the process died or hung.",
+        )
+    )
+
+
+def _refusal(
+    engine: sa.Engine, job: str, scheduled_for: datetime | None
+) -> RunInProgressError | NightDoneError:
+    running = sa.select(runs).where(runs.c.job == job, runs.c.status == "running")
+    night = sa.select(runs).where(
+        runs.c.job == job, runs.c.status != "lost", runs.c.scheduled_for == scheduled_for
+    )
     with reading(engine) as connection:
-        row = connection.execute(query).one_or_none()
+        row = connection.execute(running).one_or_none()
+        done = connection.execute(night).one_or_none() if scheduled_for else None
+    if done is not None and done.status != "running":
+        return NightDoneError(
+            f"The night of {scheduled_for:%Y-%m-%d %H:%M} UTC was run already: run {done.run_id} "
+            f"{done.status}."
+        )
     if row is None:
-        return f"Another {job} was claimed at the same moment: try again later."
-    return (
+        return RunInProgressError(f"Another {job} was claimed at the same moment: try again later.")
+    return RunInProgressError(
         f"Run {row.run_id} of {job} holds the lease since {row.started_at:%Y-%m-%d %H:%M:%S} UTC "
         f"on {row.host}: try again later, or see `recsvc status`."
     )
@@ -97,8 +121,8 @@ def update_run(connection: sa.Connection, claim: Claim, **values: Any) -> None:
     changed = connection.execute(sa.update(runs).where(claim.holds()).values(**values))
     if changed.rowcount != 1:
         raise LeaseLostError(
-            f"Run {claim.run_id} lost its lease: another run may have taken over; "
-            "nothing was published."
+            f"Run {claim.run_id} lost its lease: it was given up, and another run may have taken "
+            "over. Nothing of it is published."
         )
 
 
@@ -121,6 +145,15 @@ def finish_run(engine: sa.Engine, claim: Claim, status: str, error: str | None =
         update_run(
             connection, claim, status=status, error=error, finished_at=database_now(connection)
         )
+
+
+def last_scheduled(connection: sa.Connection, job: str) -> datetime | None:
+    """Return the newest night that a job has dealt with; ``None`` before the first."""
+    newest = sa.select(sa.func.max(runs.c.scheduled_for)).where(
+        runs.c.job == job, runs.c.status != "lost"
+    )
+    moment: datetime | None = connection.scalar(newest)
+    return moment
 
 
 def record_data(engine: sa.Engine, claim: Claim, **figures: Any) -> None:
@@ -155,16 +188,15 @@ def record_phase(engine: sa.Engine, claim: Claim, record: PhaseRecord) -> None:
 def record_models(engine: sa.Engine, claim: Claim, rows: list[dict[str, Any]]) -> None:
     """Store the models of a run: model, hyperparameters, seed, epochs, arrays."""
     with writing(engine) as connection:
-        renew(connection, claim)
+        connection.execute(sa.delete(models).where(models.c.run_id == claim.run_id))
         for row in rows:
             connection.execute(sa.insert(models).values(run_id=claim.run_id, **row))
+        renew(connection, claim)
 
 
 def record_metrics(engine: sa.Engine, claim: Claim, rows: list[dict[str, Any]]) -> None:
     """Store metric values: model, protocol, segment, metric, k, value, ci_low, ci_high, users."""
     with writing(engine) as connection:
-        renew(connection, claim)
         if rows:
-            connection.execute(
-                sa.insert(metrics), [{"run_id": claim.run_id, **row} for row in rows]
-            )
+            connection.execute(sa.insert(metrics), [{"run_id": claim.run_id} | row for row in rows])
+        renew(connection, claim)

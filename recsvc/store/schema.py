@@ -193,8 +193,9 @@ runs = _table(
     _column("movies", Count, "Movies that were read", nullable=True),
     _column("gate", Document, "The gate's decision with its figures", nullable=True),
     _column("error", sa.Text, "Why the run did not publish", nullable=True),
-    sa.UniqueConstraint("job", "scheduled_for"),
     sa.UniqueConstraint("job", "fence"),
+    # A night that was lost may be run again; every other one has been dealt with.
+    _unique_where("uq_runs_night", "status <> 'lost'", "job", "scheduled_for"),
     sa.CheckConstraint(f"status IN {RUN_STATUSES}", name="status_known"),
     sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="finished"),
     _unique_where("uq_runs_running", "status = 'running'", "job"),
