@@ -37,6 +37,11 @@ app.add_typer(db, name="db")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+_INT64: dict[str, Any] = {"min": -(2**63), "max": 2**63 - 1}
+UserId = Annotated[int, typer.Argument(help="MovieLens userId.", **_INT64)]
+MovieId = Annotated[int, typer.Argument(help="MovieLens movieId.", **_INT64)]
+Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="How many.")]
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with the code that docs/operating.md lists."""
@@ -60,12 +65,15 @@ def _fail(message: str, code: int) -> None:
 
 
 def _masked(text: str) -> str:
-    """Hide the database's password, whatever library put it into a message."""
+    """Hide the database's password, whatever library put it into a message, and in either form."""
     try:
-        password = Settings.read().url.password
+        url = Settings.read().url
     except ConfigurationError:
         return text
-    return text.replace(str(password), "***") if password else text
+    if not url.password:
+        return text
+    encoded = url.render_as_string(hide_password=False).split("@")[0].rpartition(":")[2]
+    return text.replace(url.password, "***").replace(encoded, "***")
 
 
 def _engine(settings: Settings | None = None) -> sa.Engine:
@@ -217,7 +225,7 @@ def _print_status(found: dict[str, Any]) -> None:
 
 @app.command()
 def runs(
-    limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
+    limit: Limit = 20,
     as_json: Json = False,
 ) -> None:
     """List the newest runs.
@@ -235,7 +243,9 @@ def runs(
 
 @app.command()
 def metrics(
-    run_id: Annotated[int | None, typer.Option("--run", help="By default the newest.")] = None,
+    run_id: Annotated[
+        int | None, typer.Option("--run", help="By default the newest.", **_INT64)
+    ] = None,
     segment: Annotated[str, typer.Option(help="Such as activity:low; * for every one.")] = "all",
     as_json: Json = False,
 ) -> None:
@@ -267,8 +277,8 @@ _METRIC_KEY = ("segment", "metric", "k")
 
 @app.command()
 def recommend(
-    user_id: Annotated[int, typer.Argument(help="MovieLens userId.")],
-    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
+    user_id: UserId,
+    limit: Limit = 10,
     as_json: Json = False,
 ) -> None:
     """Show what readers see for a user.
@@ -287,8 +297,8 @@ def recommend(
 
 @app.command()
 def similar(
-    movie_id: Annotated[int, typer.Argument(help="MovieLens movieId.")],
-    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
+    movie_id: MovieId,
+    limit: Limit = 10,
     as_json: Json = False,
 ) -> None:
     """Show the movies that resemble a movie.
@@ -308,8 +318,8 @@ def similar(
 
 @app.command("explain")
 def explain_command(
-    user_id: Annotated[int, typer.Argument(help="MovieLens userId.")],
-    movie_id: Annotated[int, typer.Argument(help="MovieLens movieId.")],
+    user_id: UserId,
+    movie_id: MovieId,
     as_json: Json = False,
 ) -> None:
     """Show the tokens that a score adds up from, in the published model.
@@ -342,7 +352,9 @@ def _index_of(ids: IdMap, value: int, noun: str) -> int:
 
 @app.command()
 def rollback(
-    run_id: Annotated[int | None, typer.Argument(help="By default the run before.")] = None,
+    run_id: Annotated[
+        int | None, typer.Argument(help="By default the run before.", **_INT64)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show readers an earlier run again.
@@ -363,7 +375,9 @@ def prune(as_json: Json = False) -> None:
     Example: recsvc prune
     """
     settings = Settings.read()
-    pruned = publication.prune(_engine(settings), settings.keep_runs)
+    pruned = publication.prune(
+        _engine(settings), settings.keep_runs, lock_timeout=settings.lock_timeout_seconds
+    )
     if as_json:
         display.print_json({"pruned": pruned})
     else:

@@ -43,13 +43,18 @@ def print_rows(rows: Sequence[Row], columns: Iterable[str]) -> None:
         numeric = any(isinstance(row[name], int | float) for row in rows)
         table.add_column(name, justify="right" if numeric else "left")
     for row in rows:
-        table.add_row(*(Text(shown(row[name])) for name in columns))
+        table.add_row(*(Text(_cell(name, row[name])) for name in columns))
     _stdout().print(table)
+
+
+def _cell(column: str, value: Any) -> str:
+    """An id is shown as commands take it, everything else as people read it."""
+    return str(value) if column.endswith("_id") and value is not None else shown(value)
 
 
 def print_line(text: str) -> None:
     """Print a line of text as it is."""
-    _stdout().print(Text(text))
+    _stdout().print(Text(text), soft_wrap=True)
 
 
 def shown(value: Any) -> str:

@@ -1,46 +1,35 @@
 """The nightly job: from rows in the database to recommendations that readers see."""
 
-from collections.abc import Iterator
+import logging
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
 
-from recsvc.errors import LeaseLostError, PublicationRefusedError
+from recsvc.comparison import evaluate_lineup, find_incumbent, pass_gate, training_of
+from recsvc.errors import PublicationRefusedError, RecsvcError
 from recsvc.model.archive import ArchivedModel, to_bytes
 from recsvc.model.baselines import popularity
-from recsvc.model.dataset import Csr, Interactions
-from recsvc.model.evaluation import Evaluation, evaluate
-from recsvc.model.gate import Decision, decide
 from recsvc.model.hybrid import TrainedModel
-from recsvc.model.hyperparameters import Hyperparameters
 from recsvc.model.lineup import (
     HYBRID,
     LINEUP,
     POPULAR,
-    FittedHybrid,
-    Training,
     fit_hybrid,
-    fit_model,
     user_sources,
 )
-from recsvc.model.ranking import rank, similar_items
-from recsvc.model.rows import recommendation_rows, similarity_rows
-from recsvc.model.split import Split, all_positives
-from recsvc.run import OnPhase, Run, start_run
+from recsvc.model.split import all_positives
+from recsvc.publishing import prune_runs, publish_run, verify_lists, write_lists
+from recsvc.run import OnPhase, Run, claimed_run, versions
 from recsvc.settings import Recipe, Settings
 from recsvc.store import ledger
-from recsvc.store.output import write_output
-from recsvc.store.publication import prune, publish, published_run
-from recsvc.store.schema import recommendations, similar_movies
-from recsvc.store.verification import Expectation, verify_output
+from recsvc.store.publication import published_run
 from recsvc.training_data import TrainingData, hold_out, load_training_data
 
+log = logging.getLogger("recsvc")
+
 JOB = "retrain"
-KS = (5, 10, 20)
-GATE_METRIC, GATE_K = "ndcg", 10
 
 
 @dataclass(frozen=True)
@@ -71,51 +60,66 @@ def retrain(
 
     Raises:
         RunInProgressError: another run holds the lease.
+        NightDoneError: this night has been run.
         PublicationRefusedError: the gate refused; readers keep what they had.
     """
-    run = start_run(engine, settings, JOB, scheduled_for=scheduled_for, on_phase=on_phase)
+    with claimed_run(engine, settings, JOB, scheduled_for=scheduled_for, on_phase=on_phase) as run:
+        try:
+            report = _retrain(run, force=force)
+        except BaseException as error:
+            _end(run, error)
+            raise
+        prune_runs(run)
+        return report
+
+
+def _end(run: Run, error: BaseException) -> None:
+    """Record how a run ended that does not publish; if that fails too, the lease tells."""
+    refused = isinstance(error, PublicationRefusedError)
+    text = str(error) if isinstance(error, RecsvcError) else f"{type(error).__name__}: {error}"
     try:
-        return _retrain(run, force=force)
-    except PublicationRefusedError as refusal:
-        ledger.finish_run(engine, run.claim, "refused", str(refusal))
-        raise
-    except LeaseLostError:
-        raise
-    except BaseException as error:
-        ledger.finish_run(engine, run.claim, "failed", f"{type(error).__name__}: {error}")
-        raise
+        ledger.finish_run(run.engine, run.claim, "refused" if refused else "failed", text)
+    except (RecsvcError, sa.exc.SQLAlchemyError) as problem:
+        log.warning("run %d could not be ended as failed: %s", run.claim.run_id, problem)
 
 
 def _retrain(run: Run, *, force: bool) -> RetrainReport:
-    data = _load(run)
-    if not force and _nothing_new(run, data):
-        reason = "Nothing is new since the published run: data and settings are the same."
+    published = published_run(run.engine)
+    former = Recipe.model_validate(published.settings) if published else None
+    data = _load(run, former)
+    if not force and published and _nothing_new(run, data, published):
         ledger.finish_run(run.engine, run.claim, "skipped")
+        reason = "Nothing is new since the published run: data and settings are the same."
         return RetrainReport(run.claim.run_id, "skipped", reason)
+    if not data.interactions.positives.nnz:
+        raise PublicationRefusedError(
+            f"Run {run.claim.run_id} is not published: there is nothing to learn from. No rating "
+            f"reaches RECSVC_POSITIVE_RATING ({run.settings.positive_rating:g}); "
+            "`recsvc status` shows what is there."
+        )
     with run.phase("split") as phase:
         split = hold_out(data.interactions, run.settings)
         phase.rows = len(split.test.rows)
-    decision = _pass_gate(run, _evaluate_lineup(run, data, split), force=force)
-    del split
+    evaluations = evaluate_lineup(run, data, split)
+    incumbent = find_incumbent(run, data, split, published) if evaluations and published else None
+    decision = pass_gate(run, evaluations, incumbent, force=force)
+    del split, evaluations
     with run.phase("refit"):
         positives = all_positives(data.interactions)
-        final = fit_hybrid(positives, data.items, data.users, _training(run.settings))
+        final = fit_hybrid(positives, data.items, data.users, training_of(run.settings))
         _record_models(run, data, final.trained)
-    _write(run, data, final)
-    _write_similar(run, data, final.trained)
-    with run.phase("verify") as phase:
-        expected = _expectation(data, run.settings)
-        phase.rows = verify_output(run.engine, run.claim.run_id, expected)
-    with run.phase("publish"):
-        publish(run.engine, run.claim, decision.reason)
-    with run.phase("prune") as phase:
-        phase.rows = len(prune(run.engine, run.settings.keep_runs))
-    return RetrainReport(run.claim.run_id, "published", decision.reason)
+    write_lists(run, data, final)
+    verify_lists(run, data)
+    reason = decision.reason if decision.passed else f"Forced: {decision.reason}"
+    publish_run(run, reason)
+    return RetrainReport(run.claim.run_id, "published", reason)
 
 
-def _load(run: Run) -> TrainingData:
+def _load(run: Run, former: Recipe | None) -> TrainingData:
     with run.phase("load") as phase:
-        data = load_training_data(run.engine, run.settings)
+        for attempt in run.attempts():
+            with attempt:
+                data = load_training_data(run.engine, run.settings, former)
         interactions = data.interactions
         phase.rows = interactions.n_ratings
         ledger.record_data(
@@ -129,67 +133,16 @@ def _load(run: Run) -> TrainingData:
     return data
 
 
-def _nothing_new(run: Run, data: TrainingData) -> bool:
-    current = published_run(run.engine)
-    return (
-        current is not None
-        and current.fingerprint == data.fingerprint()
-        and current.settings == run.settings.recipe()
+def _nothing_new(run: Run, data: TrainingData, published: sa.Row[Any]) -> bool:
+    return bool(
+        published.fingerprint == data.fingerprint()
+        and published.settings == run.settings.recipe()
+        and published.versions["recsvc"] == versions()["recsvc"]
     )
 
 
-def _training(settings: Settings) -> Training:
-    names = Hyperparameters.__dataclass_fields__
-    chosen = {name: getattr(settings, name) for name in names}
-    return Training(Hyperparameters(**chosen), settings.seed, settings.threads)
-
-
-def _evaluate_lineup(run: Run, data: TrainingData, split: Split) -> dict[str, Evaluation]:
-    """Fit each model on the same split and store its metrics; none where nothing is held out."""
-    if not len(split.train.rows) or not len(split.test.rows):
-        return {}
-    train, test = split.train.csr(), split.test.csr()
-    evaluations: dict[str, Evaluation] = {}
-    for name in LINEUP:
-        with run.phase(f"fit:{name}") as phase:
-            training = _training(run.settings)
-            factors = fit_model(name, split.train, data.items, data.users, training)
-            phase.rows = len(split.train.rows)
-        with run.phase(f"evaluate:{name}") as phase:
-            evaluations[name] = evaluate(factors, train, test, ks=KS, threads=run.settings.threads)
-            phase.rows = len(split.test.rows)
-            rows = list(_metric_rows(name, run.settings.protocol, evaluations[name]))
-            ledger.record_metrics(run.engine, run.claim, rows)
-    return evaluations
-
-
-def _metric_rows(model: str, protocol: str, evaluation: Evaluation) -> Iterator[dict[str, Any]]:
-    for row in evaluation.rows:
-        yield {"model": model, "protocol": protocol, **asdict(row)}
-
-
-def _pass_gate(run: Run, evaluations: dict[str, Evaluation], *, force: bool) -> Decision:
-    with run.phase("gate"):
-        nobody = np.empty(0)
-        figures = {
-            name: evaluation.per_user(GATE_METRIC, GATE_K)[1]
-            for name, evaluation in evaluations.items()
-        }
-        decision = decide(
-            figures.get(HYBRID, nobody), figures.get(POPULAR, nobody), run.settings.seed
-        )
-        ledger.record_gate(run.engine, run.claim, decision.document() | {"forced": force})
-    if not decision.passed and not force:
-        raise PublicationRefusedError(
-            f"Run {run.claim.run_id} is not published; readers keep what they had. "
-            f"{decision.reason} `recsvc metrics` shows the figures, "
-            "`recsvc retrain --force` publishes all the same."
-        )
-    return decision
-
-
 def _record_models(run: Run, data: TrainingData, final: TrainedModel) -> None:
-    hyperparameters = asdict(_training(run.settings).hyperparameters)
+    hyperparameters = asdict(training_of(run.settings).hyperparameters)
     rows: list[dict[str, Any]] = [
         {
             "model": name,
@@ -210,60 +163,3 @@ def _record_models(run: Run, data: TrainingData, final: TrainedModel) -> None:
     )
     rows[LINEUP.index(HYBRID)]["arrays"] = to_bytes(archived)
     ledger.record_models(run.engine, run.claim, rows)
-
-
-def _write(run: Run, data: TrainingData, final: FittedHybrid) -> None:
-    """Rank and write block by block, so that lists never fill the memory."""
-    interactions, settings = data.interactions, run.settings
-    seen = _seen(interactions, settings)
-    blocks = run.timed(
-        "rank",
-        rank(
-            final.factors,
-            seen,
-            settings.top_n,
-            available=interactions.available,
-            threads=settings.threads,
-        ),
-    )
-    sources = user_sources(interactions.positives, data.users)
-    rows = recommendation_rows(blocks, interactions.users, interactions.items, sources)
-    with run.phase("write") as phase:
-        phase.rows = write_output(run.engine, run.claim, recommendations, rows)
-
-
-def _write_similar(run: Run, data: TrainingData, trained: TrainedModel) -> None:
-    interactions, settings = data.interactions, run.settings
-    blocks = run.timed(
-        "rank:similar_movies",
-        similar_items(
-            trained.item_vectors(),
-            settings.similar_n,
-            available=interactions.available,
-            threads=settings.threads,
-        ),
-    )
-    with run.phase("write:similar_movies") as phase:
-        rows = similarity_rows(blocks, interactions.items)
-        phase.rows = write_output(run.engine, run.claim, similar_movies, rows)
-
-
-def _seen(data: Interactions, recipe: Recipe) -> Csr:
-    return data.rated if recipe.exclude == "rated" else data.positives
-
-
-def _expectation(data: TrainingData, recipe: Recipe) -> Expectation:
-    """Work out how many rows each list must have: N, or all there is."""
-    interactions = data.interactions
-    available = interactions.available
-    n_available = int(available.sum())
-    seen = _seen(interactions, recipe)
-    seen_available = (seen @ available.astype(np.int64)).astype(np.int64)
-    return Expectation(
-        user_ids=interactions.users.ids,
-        user_rows=np.minimum(recipe.top_n, n_available - seen_available),
-        movie_ids=interactions.items.ids,
-        movie_rows=np.minimum(recipe.similar_n, n_available - available.astype(np.int64)),
-        seen_rating=recipe.positive_rating if recipe.exclude == "positive" else 0.0,
-        last_ingest=data.last_ingest,
-    )

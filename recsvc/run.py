@@ -1,5 +1,6 @@
-"""One run of a job under way: its claim, and the phases it goes through."""
+"""One run of a job under way: its lease, and the phases it goes through."""
 
+import logging
 import os
 import platform
 import resource
@@ -14,15 +15,21 @@ from importlib.metadata import version
 from typing import TypeVar
 
 import sqlalchemy as sa
+import tenacity
 
+from recsvc.checkpoints import checkpoint
 from recsvc.settings import Settings
+from recsvc.store.lease import Lease
 from recsvc.store.ledger import Claim, PhaseRecord, claim_run, record_phase
+from recsvc.store.transient import attempts
 
 Item = TypeVar("Item")
 
 OnPhase = Callable[[str], None]
 
 COMPUTING = ("recsvc", "lightfm-next", "numpy", "scipy", "numba")
+
+log = logging.getLogger("recsvc")
 
 
 @dataclass
@@ -39,16 +46,28 @@ class Run:
     engine: sa.Engine
     settings: Settings
     claim: Claim
+    lease: Lease
     on_phase: OnPhase  #: called with the name of each phase as it begins
 
     @contextmanager
     def phase(self, name: str) -> Iterator[Phase]:
-        """Announce a phase, time it, and record it once it has succeeded."""
+        """Announce a phase, time it, and record it once it has succeeded.
+
+        Raises:
+            LeaseLostError: the lease was lost before the phase began.
+        """
+        self.lease.require()
+        checkpoint(f"{name}:begin")
         self.on_phase(name)
         phase = Phase()
         started_at, start = datetime.now(UTC), time.perf_counter()
         yield phase
         self._record(name, started_at, time.perf_counter() - start, phase.rows)
+        checkpoint(f"{name}:end")
+
+    def attempts(self) -> Iterator[tenacity.AttemptManager]:
+        """Try a whole phase again when the database fails in passing."""
+        return attempts(self.settings.attempts)
 
     def timed(self, name: str, items: Iterator[Item]) -> Iterator[Item]:
         """Record as a phase what it takes to make ``items``, while another phase consumes them."""
@@ -60,6 +79,8 @@ class Run:
             seconds += time.perf_counter() - start
             if item is None:
                 break
+            self.lease.require()
+            checkpoint(f"{name}:block")
             yield item
         self._record(name, started_at, seconds, None)
 
@@ -68,18 +89,20 @@ class Run:
         record_phase(self.engine, self.claim, record)
 
 
-def start_run(
+@contextmanager
+def claimed_run(
     engine: sa.Engine,
     settings: Settings,
     job: str,
     *,
     scheduled_for: datetime | None = None,
     on_phase: OnPhase | None = None,
-) -> Run:
-    """Claim a run.
+) -> Iterator[Run]:
+    """Claim a run and keep its lease alive while the block lasts.
 
     Raises:
         RunInProgressError: another run holds the lease.
+        NightDoneError: this night has been run.
     """
     started_at, start = datetime.now(UTC), time.perf_counter()
     claim = claim_run(
@@ -91,9 +114,16 @@ def start_run(
         lease_seconds=settings.lease_seconds,
         scheduled_for=scheduled_for,
     )
-    seconds = time.perf_counter() - start
-    record_phase(engine, claim, PhaseRecord("claim", started_at, seconds, None, peak_memory()))
-    return Run(engine, settings, claim, on_phase or (lambda _: None))
+    lease = Lease(
+        engine,
+        claim,
+        heartbeat_seconds=settings.heartbeat_seconds,
+        lease_seconds=settings.lease_seconds,
+    )
+    with lease:
+        seconds = time.perf_counter() - start
+        record_phase(engine, claim, PhaseRecord("claim", started_at, seconds, None, peak_memory()))
+        yield Run(engine, settings, claim, lease, on_phase or (lambda _: None))
 
 
 def versions() -> dict[str, str]:

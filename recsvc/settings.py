@@ -107,6 +107,13 @@ class Recipe(BaseSettings):
         True, description="Whether a movie without genres and tags gets the token `bias:item`"
     )
 
+    def training(self) -> dict[str, Any]:
+        """The part that a trained model depends on, whatever is made of it afterwards."""
+        return self.model_dump(mode="json", include=set(Recipe.model_fields) - _AFTERWARDS)
+
+
+_AFTERWARDS = {"top_n", "similar_n", "exclude", "gate_tolerance"}
+
 
 class Settings(Recipe):
     """Everything that can be set, each from the variable of its name."""

@@ -10,7 +10,7 @@ from recsvc.model.features import Features, item_tokens, token_features
 from recsvc.model.split import Split, split_leave_last, split_random, split_temporal
 from recsvc.settings import Recipe
 from recsvc.store import source
-from recsvc.store.snapshot import snapshot
+from recsvc.store.snapshot import Snapshot, snapshot
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class TrainingData:
     items: Features  #: identity, genres and tags
     users: Features  #: identity and attributes
     last_ingest: int  #: newest ingest at that moment; 0 before the first
+    former: "FeatureSets | None" = None  #: features by the settings of the published run
 
     def fingerprint(self) -> str:
         """Return a digest that changes whenever the data do."""
@@ -32,8 +33,24 @@ class TrainingData:
         return hashlib.blake2b("".join(parts).encode(), digest_size=16).hexdigest()
 
 
-def load_training_data(engine: sa.Engine, recipe: Recipe) -> TrainingData:
-    """Read all that a retrain needs, in one snapshot."""
+@dataclass(frozen=True)
+class FeatureSets:
+    """Features of movies and of users."""
+
+    items: Features  #: identity, genres and tags
+    users: Features  #: identity and attributes
+
+
+def load_training_data(
+    engine: sa.Engine, recipe: Recipe, former: Recipe | None = None
+) -> TrainingData:
+    """Read all that a retrain needs, in one snapshot.
+
+    Args:
+        engine: the database.
+        recipe: tonight's settings.
+        former: settings to build a second set of features by, to compare with.
+    """
     with snapshot(engine) as database:
         last_ingest = source.read_last_ingest(database)
         movie_ids, available = source.read_catalogue(database)
@@ -44,24 +61,26 @@ def load_training_data(engine: sa.Engine, recipe: Recipe) -> TrainingData:
             available,
             (RatingColumns(*batch) for batch in ratings),
         )
-        genres = source.read_genres(database)
-        tags = source.read_tags(database, recipe.min_tag_freq)
-        attributes = source.read_user_features(database)
+        features = _read_features(database, interactions, recipe)
+        before = _read_features(database, interactions, former) if former else None
+    return TrainingData(interactions, features.items, features.users, last_ingest, before)
+
+
+def _read_features(database: Snapshot, interactions: Interactions, recipe: Recipe) -> FeatureSets:
     tokens = item_tokens(
         interactions.items,
-        genres,
-        tags,
+        source.read_genres(database),
+        source.read_tags(database, recipe.min_tag_freq),
         max_tags=recipe.max_tags_per_movie,
         order=recipe.tag_order,
         bias_token=recipe.bias_token,
     )
+    attributes = source.read_user_features(database)
     attributes = attributes.rename(columns={"user_id": "id", "feature": "token"})
     normalize = recipe.normalize_features
-    return TrainingData(
-        interactions,
+    return FeatureSets(
         items=token_features(interactions.items, tokens, normalize=normalize),
         users=token_features(interactions.users, attributes, normalize=normalize),
-        last_ingest=last_ingest,
     )
 
 

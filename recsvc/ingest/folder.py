@@ -1,5 +1,6 @@
 """Ingest a folder of MovieLens files: read everything, then change the database at once."""
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -9,15 +10,22 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+from recsvc.checkpoints import checkpoint
 from recsvc.errors import SourceDataError
 from recsvc.ingest.formats import FORMATS, MOVIES, Format
 from recsvc.ingest.parsed import ParsedFile, Reject
-from recsvc.ingest.reading import MovieIds, read_file
+from recsvc.ingest.reading import MovieIds, read_file, storable
 from recsvc.ingest.source_file import SourceFile
 from recsvc.store.engine import reading, writing
 from recsvc.store.ingest_log import FileChanges, lock_sources, record_ingest
 from recsvc.store.snapshot import snapshot
-from recsvc.store.source_rows import compare, existing_rows, known_movie_ids, write_changes
+from recsvc.store.source_rows import (
+    Changes,
+    compare,
+    existing_rows,
+    known_movie_ids,
+    write_changes,
+)
 
 OnBytes = Callable[[str, int], None]
 
@@ -59,16 +67,19 @@ def ingest_folder(
     started_at = datetime.now(UTC)
     parsed = _parse(engine, folder, max_rejects, on_bytes)
     rejects = [reject for file in parsed for reject in file.rejects]
-    ingest_id = None
+    if dry_run:
+        return IngestReport(None, [_changes(engine, file)[1] for file in parsed], rejects)
+    files: list[FileChanges] = []
     with writing(engine) as connection:
         lock_sources(connection)
-        files = [_apply(connection, engine, file) for file in parsed]
-        if dry_run:
-            connection.rollback()
-        else:
-            ingest_id = record_ingest(
-                connection, str(folder.resolve()), started_at, files, _reject_rows(rejects)
-            )
+        for file in parsed:
+            changes, counts = _changes(engine, file)
+            write_changes(connection, file.name, changes)
+    checkpoint(f"ingest:{file.name}:written")
+            files.append(counts)
+        source = storable(str(folder.resolve()))
+        rows = _reject_rows(rejects)
+        ingest_id = record_ingest(connection, source, started_at, files, rows)
     return IngestReport(ingest_id, files, rejects)
 
 
@@ -78,15 +89,25 @@ def present_files(folder: Path) -> list[tuple[Format, Path]]:
     Raises:
         SourceDataError: the folder or a required file is not there.
     """
-    if not folder.is_dir():
-        raise SourceDataError(f"There is no folder {folder}: name one that holds MovieLens CSVs.")
-    paths = [(kind, folder / kind.file) for kind in FORMATS]
-    for kind, path in paths:
-        if kind.required and not path.exists():
+    try:
+        if not folder.is_dir():
+            raise SourceDataError(
+                f"There is no folder {folder}: name one that holds MovieLens CSVs."
+            )
+        # A dangling link is listed as well: a file that is meant to be there is not passed over.
+        found = {entry.name: entry.is_file() for entry in os.scandir(folder)}
+    except OSError as error:
+        raise SourceDataError(f"The folder {folder} cannot be read: {error.strerror}.") from None
+    for kind in FORMATS:
+        if kind.required and kind.file not in found:
             raise SourceDataError(
                 f"{folder} has no {kind.file}; ratings.csv and movies.csv are required."
             )
-    return [(kind, path) for kind, path in paths if path.exists()]
+        if not found.get(kind.file, True):
+            raise SourceDataError(
+                f"{folder / kind.file} is not a file; put the CSV there, or remove it."
+            )
+    return [(kind, folder / kind.file) for kind in FORMATS if kind.file in found]
 
 
 def _parse(
@@ -95,13 +116,18 @@ def _parse(
     with reading(engine) as connection:
         movie_ids = known_movie_ids(connection)
     parsed: list[ParsedFile] = []
+    sources: list[SourceFile] = []
     for kind, path in present_files(folder):
         source = SourceFile(path, _for_file(on_bytes, kind.file))
+        sources.append(source)
         file = read_file(source, kind, _catalogue(kind, movie_ids))
         file.require_acceptable(max_rejects)
         parsed.append(file)
+        checkpoint(f"ingest:{file.name}:parsed")
         if kind is MOVIES:
             movie_ids = np.union1d(movie_ids, file.rows["movie_id"].to_numpy())
+    for source in sources:  # they belong together: none may have changed while another was read
+        source.require_unchanged()
     return parsed
 
 
@@ -114,13 +140,13 @@ def _for_file(on_bytes: OnBytes | None, file: str) -> Callable[[int], None] | No
     return (lambda count: on_bytes(file, count)) if on_bytes else None
 
 
-def _apply(connection: sa.Connection, engine: sa.Engine, file: ParsedFile) -> FileChanges:
+def _changes(engine: sa.Engine, file: ParsedFile) -> tuple[Changes, FileChanges]:
+    """Compare a file with what is committed: the rows that differ, and the counts."""
     kind = next(kind for kind in FORMATS if kind.file == file.name)
     with snapshot(engine) as database:
         existing = existing_rows(database, file.name)
     changes = compare(existing, file.rows, list(kind.key))
-    write_changes(connection, file.name, changes)
-    return FileChanges(
+    return changes, FileChanges(
         file=file.name,
         sha256=file.sha256,
         bytes=file.bytes,

@@ -52,31 +52,84 @@ def paired_difference(ours: Float64, theirs: Float64, seed: int) -> Interval:
         seed: of the resampling.
     """
     differences = ours - theirs
+    means = _resampled_means(differences, np.random.default_rng(seed))
+    return _interval(float(differences.mean()), means)
+
+
+def two_sample_difference(ours: Float64, theirs: Float64, seed: int) -> Interval:
+    """Bootstrap the difference of two means over different users, percentile interval.
+
+    Args:
+        ours: shape ``(users,)``, the metric of the new model on tonight's holdout.
+        theirs: shape ``(other users,)``, the metric of the other model on its own holdout.
+        seed: of the resampling.
+    """
     rng = np.random.default_rng(seed)
-    means = [
-        float(differences[rng.integers(0, len(differences), len(differences))].mean())
-        for _ in range(RESAMPLES)
-    ]
+    means = _resampled_means(ours, rng) - _resampled_means(theirs, rng)
+    return _interval(float(ours.mean() - theirs.mean()), means)
+
+
+def _resampled_means(values: Float64, rng: np.random.Generator) -> Float64:
+    n = len(values)
+    return np.array([values[rng.integers(0, n, n)].mean() for _ in range(RESAMPLES)])
+
+
+def _interval(mean: float, means: Float64) -> Interval:
     low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(float(differences.mean()), float(low), float(high))
+    return Interval(mean, float(low), float(high))
 
 
-def decide(hybrid: Float64, popular: Float64, seed: int) -> Decision:
-    """Require that the hybrid beats ``popular``, beyond what the choice of users explains.
+@dataclass(frozen=True)
+class Incumbent:
+    """The published run, as far as it can be compared with tonight's."""
+
+    run_id: int
+    paired: Float64 | None  #: its settings fitted on tonight's split, for the same users
+    stored: Float64 | None  #: else its figures of the night it was made, for its users
+
+
+def decide(
+    hybrid: Float64, popular: Float64, incumbent: Incumbent | None, *, tolerance: float, seed: int
+) -> Decision:
+    """Require that the hybrid beats ``popular`` and is not worse than what is in service.
+
+    "Beats" and "worse" are meant beyond what the choice of users explains: the whole interval lies
+    above 0, or below 0 (below ``-tolerance`` where the users are not the same).
 
     Args:
         hybrid: shape ``(users,)``, NDCG@10 of the hybrid for each user with held-out positives.
         popular: the same users, the baseline.
+        incumbent: what is in service, if anything is.
+        tolerance: what a night may lose on other data.
         seed: of the resampling.
     """
     if not len(hybrid):
-        return Decision(
-            passed=False,
-            reason="There is no holdout to judge by: no user has enough positives.",
-            comparisons={},
-        )
+        reason = "There is no holdout to judge by: no user has enough positives."
+        return Decision(passed=False, reason=reason, comparisons={})
     interval = paired_difference(hybrid, popular, seed)
-    passed = interval.low > 0
-    verdict = "beats" if passed else "does not beat"
-    reason = f"lightfm_hybrid {verdict} popular in NDCG@10: difference {interval}."
-    return Decision(passed, reason, {"popular": interval})
+    comparisons = {"popular": interval}
+    if interval.low <= 0:
+        reason = f"lightfm_hybrid does not beat popular in NDCG@10: difference {interval}."
+        return Decision(passed=False, reason=reason, comparisons=comparisons)
+    reason = f"lightfm_hybrid beats popular in NDCG@10: difference {interval}"
+    if incumbent is None:
+        return Decision(passed=True, reason=f"{reason}.", comparisons=comparisons)
+    name = f"run {incumbent.run_id}"
+    compared, limit = _against(hybrid, incumbent, tolerance, seed)
+    if compared is None:
+        return Decision(passed=True, reason=f"{reason}.", comparisons=comparisons)
+    comparisons[name] = compared
+    passed = compared.high >= limit
+    verdict = "holds its own against" if passed else "but is worse than"
+    return Decision(passed, f"{reason}, {verdict} {name}: {compared}.", comparisons)
+
+
+def _against(
+    hybrid: Float64, incumbent: Incumbent, tolerance: float, seed: int
+) -> tuple[Interval | None, float]:
+    """Return the difference to the published run, and what its upper end must reach."""
+    if incumbent.paired is not None:
+        return paired_difference(hybrid, incumbent.paired, seed), 0.0
+    if incumbent.stored is not None and len(incumbent.stored):
+        return two_sample_difference(hybrid, incumbent.stored, seed), -tolerance
+    return None, 0.0

@@ -93,7 +93,7 @@ def place(
 
 
 @njit(nogil=True, cache=True)
-def _place(  # noqa: PLR0917 -- kernels take no keywords
+def _place(
     scores: Float32, users: Int32, indptr: Int64, indices: Int32, ranks: Int32, above: Float64
 ) -> None:
     """Fill ``ranks`` and ``above`` for the positives of ``users``; rank -1 if one is masked."""

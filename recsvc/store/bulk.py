@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import sqlalchemy as sa
 
+from recsvc.errors import DatabaseUnreachableError
 from recsvc.store.engine import is_sqlite
 
 CHUNK_ROWS = 100_000
@@ -94,11 +96,30 @@ def _executemany(connection: sa.Connection, sql: str, chunks: Iterator[pd.DataFr
     try:
         for chunk in chunks:
             values = map(_python_values, chunk.items())
-            cursor.executemany(sql, list(zip(*values, strict=True)))
+            with _named_errors(connection, sql):
+                cursor.executemany(sql, zip(*values, strict=True))
             written += len(chunk)
     finally:
         cursor.close()
     return written
+
+
+@contextmanager
+def _named_errors(connection: sa.Connection, sql: str) -> Iterator[None]:
+    """Raise what the driver reports as SQLAlchemy would: one family of errors for all callers."""
+    dialect = connection.dialect
+    base = dialect.loaded_dbapi.Error
+    try:
+        yield
+    except base as error:
+        if not dialect.is_disconnect(error, connection.connection.dbapi_connection, None):
+            raise sa.exc.DBAPIError.instance(sql, None, error, base, dialect=dialect) from error
+        connection.invalidate(error)
+        where = connection.engine.url.render_as_string(hide_password=True)
+        raise DatabaseUnreachableError(
+            f"The database {where} does not answer: {str(error).strip()}. "
+            "Check DATABASE_URL and the server."
+        ) from error
 
 
 def _python_values(column: tuple[Any, "pd.Series[Any]"]) -> list[Any]:
@@ -110,10 +131,12 @@ def _copy(
     connection: sa.Connection, target: str, columns: list[str], chunks: Iterator[pd.DataFrame]
 ) -> int:
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+    sql = f"COPY {target} ({_names(columns)}) FROM STDIN (FORMAT csv)"
     written = 0
     with (
+        _named_errors(connection, sql),
         driver.cursor() as cursor,
-        cursor.copy(f"COPY {target} ({_names(columns)}) FROM STDIN (FORMAT csv)".encode()) as copy,
+        cursor.copy(sql.encode()) as copy,
     ):
         for chunk in chunks:
             buffer = io.BytesIO()

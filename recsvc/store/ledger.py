@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from recsvc.errors import LeaseLostError, NightDoneError, RunInProgressError
+from recsvc.store.bulk import insert
 from recsvc.store.clock import database_now
 from recsvc.store.engine import reading, writing
-from recsvc.store.schema import metrics, models, run_phases, runs
+from recsvc.store.schema import metrics, models, run_phases, runs, user_metrics
 
 
 @dataclass(frozen=True)
@@ -180,8 +182,13 @@ class PhaseRecord:
 
 
 def record_phase(engine: sa.Engine, claim: Claim, record: PhaseRecord) -> None:
-    """Store how a phase went."""
+    """Store how a phase went; what an earlier try of the same phase left is replaced."""
     with writing(engine) as connection:
+        connection.execute(
+            sa.delete(run_phases).where(
+                run_phases.c.run_id == claim.run_id, run_phases.c.phase == record.phase
+            )
+        )
         connection.execute(sa.insert(run_phases).values(run_id=claim.run_id, **vars(record)))
 
 
@@ -199,4 +206,11 @@ def record_metrics(engine: sa.Engine, claim: Claim, rows: list[dict[str, Any]]) 
     with writing(engine) as connection:
         if rows:
             connection.execute(sa.insert(metrics), [{"run_id": claim.run_id} | row for row in rows])
+        renew(connection, claim)
+
+
+def record_user_metrics(engine: sa.Engine, claim: Claim, rows: pd.DataFrame) -> None:
+    """Store per-user figures: model, metric, k, user_id, value."""
+    with writing(engine) as connection:
+        insert(connection, user_metrics, rows.assign(run_id=claim.run_id))
         renew(connection, claim)

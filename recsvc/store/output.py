@@ -1,11 +1,13 @@
 """Rows that readers will see, written under a run that no view shows yet."""
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
 import pandas as pd
 import sqlalchemy as sa
 
+from recsvc.checkpoints import checkpoint
 from recsvc.store.bulk import insert
 from recsvc.store.engine import is_sqlite, writing
 from recsvc.store.ledger import Claim, renew
@@ -20,7 +22,8 @@ def write_output(
     """Write the rows of a run and return how many.
 
     On PostgreSQL a new table is filled, given its keys and then attached as the run's partition.
-    On SQLite the rows are committed in batches, so that a heartbeat gets its turn in between.
+    On SQLite the rows are committed in batches, so that a heartbeat gets its turn in between; what
+    an earlier try left is deleted first.
 
     Args:
         engine: the database.
@@ -40,10 +43,12 @@ def write_output(
 def _write_batches(
     engine: sa.Engine, claim: Claim, table: sa.Table, frames: Iterator[pd.DataFrame]
 ) -> int:
+    _delete_batches(engine, table, claim.run_id)
     written = 0
     for frame in _gathered(frames, SQLITE_BATCH_ROWS):
         with writing(engine) as connection:
             written += insert(connection, table, frame)
+            checkpoint(f"write:{table.name}:batch")
             renew(connection, claim)
     return written
 
@@ -76,65 +81,90 @@ def _write_partition(
     pair = ", ".join(column.name for column in unique.columns)
     first = next(frames, None)
     with writing(engine) as connection:
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
         connection.exec_driver_sql(
             f"CREATE TABLE {name} (LIKE {table.name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS "
             f"INCLUDING COMMENTS, CHECK (run_id = {claim.run_id}))"
         )
         rows = chain([first], frames) if first is not None else frames
         written = insert(connection, table, rows, into=name)
+        checkpoint(f"write:{table.name}:copied")
         connection.exec_driver_sql(f"ALTER TABLE {name} ADD PRIMARY KEY ({key})")
         connection.exec_driver_sql(f"ALTER TABLE {name} ADD UNIQUE ({pair})")
         connection.exec_driver_sql(
             f"ALTER TABLE {table.name} ATTACH PARTITION {name} FOR VALUES IN ({claim.run_id})"
         )
         connection.exec_driver_sql(f"ANALYZE {name}")
+        checkpoint(f"write:{table.name}:attached")
         # Last, because it locks the run's row, which the heartbeat renews meanwhile.
         renew(connection, claim)
     return written
 
 
-def delete_output(engine: sa.Engine, run_id: int) -> None:
-    """Delete what a run wrote, in steps that hold up no reader."""
+def delete_output(engine: sa.Engine, run_id: int, *, lock_timeout: float) -> None:
+    """Delete what a run wrote, in steps that hold up no reader.
+
+    Args:
+        engine: the database.
+        run_id: whose rows.
+        lock_timeout: seconds to wait for a reader on PostgreSQL.
+
+    Raises:
+        DBAPIError: a reader kept a lock for longer; what is left can be deleted another time.
+    """
     for table in OUTPUT_TABLES:
         if is_sqlite(engine):
             _delete_batches(engine, table, run_id)
         else:
-            _drop_partition(engine, table, run_id)
+            _drop_partition(engine, table, run_id, lock_timeout)
 
 
 def _delete_batches(engine: sa.Engine, table: sa.Table, run_id: int) -> None:
     subject = list(table.primary_key.columns)[1]
-    while True:
+    in_run = table.c.run_id == run_id
+    last: int | None = 0
+    while last is not None:
         with writing(engine) as connection:
-            batch = (
-                sa.select(subject)
-                .where(table.c.run_id == run_id)
-                .order_by(subject)
-                .limit(1)
-                .offset(SQLITE_BATCH_ROWS)
-            )
-            last = connection.scalar(batch)
-            where = table.c.run_id == run_id
-            connection.execute(
-                sa.delete(table).where(where if last is None else where & (subject <= last))
-            )
-        if last is None:
-            return
+            bound = sa.select(subject).where(in_run).order_by(subject, table.c.rank)
+            last = connection.scalar(bound.limit(1).offset(SQLITE_BATCH_ROWS))
+            batch = in_run if last is None else in_run & (subject <= last)
+            connection.execute(sa.delete(table).where(batch))
+        checkpoint(f"delete:{table.name}:batch")
 
 
-def _drop_partition(engine: sa.Engine, table: sa.Table, run_id: int) -> None:
+def partitions_left(connection: sa.Connection) -> set[int]:
+    """Return the runs of which a partition is there, attached or not (PostgreSQL)."""
+    if is_sqlite(connection):
+        return set()
+    names = sa.text("SELECT relname FROM pg_class WHERE relkind = 'r' AND pg_table_is_visible(oid)")
+    found = (PARTITION.match(name) for name in connection.scalars(names))
+    return {int(match[1]) for match in found if match}
+
+
+PARTITION = re.compile(rf"(?:{'|'.join(table.name for table in OUTPUT_TABLES)})_run_(\d+)\Z")
+
+
+def _drop_partition(engine: sa.Engine, table: sa.Table, run_id: int, lock_timeout: float) -> None:
+    """Detach first, waiting for readers without holding up new ones; then drop."""
     name = partition_name(table, run_id)
-    with writing(engine) as connection:
-        if connection.scalar(sa.text("SELECT to_regclass(:name)"), {"name": name}) is None:
+    state = sa.text(
+        "SELECT i.inhdetachpending FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid"
+        " WHERE c.oid = to_regclass(:name)"
+    )
+    timeout = f"SET lock_timeout = {round(lock_timeout * 1000)}"
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        row = connection.execute(state, {"name": name}).one_or_none()
+        if row is None:
             return
-        attached = connection.scalar(
-            sa.text("SELECT count(*) FROM pg_inherits WHERE inhrelid = to_regclass(:name)"),
-            {"name": name},
-        )
-    if attached:
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql(
-                f"ALTER TABLE {table.name} DETACH PARTITION {name} CONCURRENTLY"
-            )
-    with writing(engine) as connection:
-        connection.exec_driver_sql(f"DROP TABLE {name}")
+        connection.exec_driver_sql(timeout)
+        try:
+            if row.inhdetachpending is not None:
+                # A detachment that was interrupted can only be finished.
+                how = "FINALIZE" if row.inhdetachpending else "CONCURRENTLY"
+                connection.exec_driver_sql(
+                    f"ALTER TABLE {table.name} DETACH PARTITION {name} {how}"
+                )
+                checkpoint(f"delete:{table.name}:detached")
+            connection.exec_driver_sql(f"DROP TABLE {name}")
+        finally:
+            connection.exec_driver_sql("RESET lock_timeout")

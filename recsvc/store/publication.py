@@ -1,17 +1,25 @@
 """What readers see: one row decides, and switching it is one transaction."""
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import sqlalchemy as sa
 
+from recsvc.checkpoints import checkpoint
 from recsvc.errors import UsageError
 from recsvc.store.clock import database_now
 from recsvc.store.engine import reading, writing
 from recsvc.store.ledger import Claim, update_run
-from recsvc.store.output import delete_output
+from recsvc.store.output import delete_output, partitions_left
 from recsvc.store.schema import models, publications, recommendations, runs, user_metrics
+from recsvc.store.snapshot import snapshot
+from recsvc.store.transient import is_transient
+
+log = logging.getLogger("recsvc")
 
 
 @dataclass(frozen=True)
@@ -46,20 +54,41 @@ def published_run(engine: sa.Engine) -> sa.Row[Any] | None:
         return connection.execute(sa.select(runs).where(runs.c.run_id == current.run_id)).one()
 
 
+def published_user_metrics(
+    engine: sa.Engine, run_id: int, model: str, metric: str, k: int
+) -> npt.NDArray[np.float64]:
+    """Return a metric of the published run for each user of its holdout, in user order."""
+    table = user_metrics.c
+    query = (
+        sa.select(table.user_id, table.value)
+        .where(table.run_id == run_id, table.model == model, table.metric == metric, table.k == k)
+        .order_by(table.user_id)
+    )
+    with snapshot(engine) as database:
+        return database.frame(query)["value"].to_numpy(dtype=np.float64)
+
+
 def publish(engine: sa.Engine, claim: Claim, reason: str) -> None:
     """Show readers the run, and end it: both or neither.
+
+    Doing so again changes nothing: a commit may succeed though its answer gets lost.
 
     Raises:
         LeaseLostError: the run is not the running one any more.
     """
     with writing(engine) as connection:
+        done = sa.exists().where(publications.c.run_id == claim.run_id)
+        if connection.scalar(sa.select(done)):
+            return
         now = database_now(connection)
         update_run(connection, claim, status="published", finished_at=now)
+        checkpoint("publish:ended")
         connection.execute(
             sa.insert(publications).values(
                 run_id=claim.run_id, published_at=now, action="publish", reason=reason
             )
         )
+        checkpoint("publish:switched")
 
 
 def retained_runs(connection: sa.Connection) -> list[int]:
@@ -109,27 +138,46 @@ def roll_back(engine: sa.Engine, run_id: int | None = None) -> Publication:
     return publication
 
 
-def prune(engine: sa.Engine, keep: int) -> list[int]:
+def prune(engine: sa.Engine, keep: int, *, lock_timeout: float) -> list[int]:
     """Delete the output rows and arrays of all but the newest runs and the one readers see.
 
-    Metrics and the history stay. Returns the runs that were pruned.
+    Metrics and the history stay. A run whose rows a reader holds for longer than ``lock_timeout``
+    seconds is left for the next time. Returns the runs that were pruned.
     """
-    with reading(engine) as connection:
-        current = current_publication(connection)
-        kept = set(retained_runs(connection)[:keep]) | ({current.run_id} if current else set())
-        ended = connection.scalars(
-            sa.select(runs.c.run_id).where(
-                runs.c.status != "running",
-                _has_output()
-                | sa.exists().where(models.c.run_id == runs.c.run_id, models.c.arrays.is_not(None)),
-            )
-        )
-        doomed = sorted(set(ended) - kept)
-    for run_id in doomed:
-        delete_output(engine, run_id)
+    pruned: list[int] = []
+    for run_id in _doomed(engine, keep):
+        checkpoint("prune:run")
+        try:
+            delete_output(engine, run_id, lock_timeout=lock_timeout)
+        except sa.exc.DBAPIError as error:
+            if not is_transient(error):
+                raise
+            log.warning("run %d is in use and is pruned another time: %s", run_id, error.orig)
+            continue
         with writing(engine) as connection:
             connection.execute(
                 sa.update(models).where(models.c.run_id == run_id).values(arrays=None)
             )
             connection.execute(sa.delete(user_metrics).where(user_metrics.c.run_id == run_id))
-    return doomed
+        pruned.append(run_id)
+    return pruned
+
+
+def _doomed(engine: sa.Engine, keep: int) -> list[int]:
+    with reading(engine) as connection:
+        current = current_publication(connection)
+        kept = set(retained_runs(connection)[:keep]) | ({current.run_id} if current else set())
+        with_arrays = sa.exists().where(
+            models.c.run_id == runs.c.run_id, models.c.arrays.is_not(None)
+        )
+        with_figures = sa.exists().where(user_metrics.c.run_id == runs.c.run_id)
+        ended = sa.select(runs.c.run_id).where(
+            runs.c.status != "running", _has_output() | with_arrays | with_figures
+        )
+        left = partitions_left(connection)
+        return sorted((set(connection.scalars(ended)) | left) - kept - running(connection))
+
+
+def running(connection: sa.Connection) -> set[int]:
+    """Return the runs under way, whose rows are not shown yet."""
+    return set(connection.scalars(sa.select(runs.c.run_id).where(runs.c.status == "running")))

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import sqlalchemy as sa
 
 from recsvc.errors import VerificationError
-from recsvc.store.engine import reading
-from recsvc.store.schema import ingests, movies, ratings, recommendations, similar_movies, users
+from recsvc.store.schema import movies, ratings, recommendations, similar_movies, users
 from recsvc.store.snapshot import Snapshot, snapshot
+from recsvc.store.source import read_last_ingest
 
 Int64 = npt.NDArray[np.int64]
 
@@ -42,9 +42,8 @@ def verify_output(engine: sa.Engine, run_id: int, expected: Expectation) -> int:
         checked += _verify_lists(
             database, similar_movies, run_id, expected.movie_ids, expected.movie_rows
         )
-    with reading(engine) as connection:
-        for promise, query in _violations(connection, run_id, expected):
-            found = int(connection.scalar(query) or 0)
+        for promise, query in _violations(database, run_id, expected):
+            found = int(database.frame(query)["rows"].iloc[0])
             if found:
                 raise VerificationError(
                     f"Run {run_id} is not published: {found:,} rows where {promise}. "
@@ -84,14 +83,20 @@ def _verify_lists(
 
 
 def _violations(
-    connection: sa.Connection, run_id: int, expected: Expectation
+    database: Snapshot, run_id: int, expected: Expectation
 ) -> list[tuple[str, sa.Select[int]]]:
+    """Return queries that count the rows that break a promise, each with the promise broken."""
     r, s = recommendations.c, similar_movies.c
-    count = sa.select(sa.func.count())
+    count = sa.select(sa.func.count().label("rows"))
     in_run, in_similar = r.run_id == run_id, s.run_id == run_id
 
     def missing(column: sa.ColumnElement[int], key: sa.Column[int]) -> sa.ColumnElement[bool]:
         return ~sa.exists().where(key == column)
+
+    def withdrawn(table: sa.Table, column: sa.Column[int]) -> sa.Select[int]:
+        joined = table.join(movies, movies.c.movie_id == column)
+        unavailable = sa.not_(movies.c.available == sa.true())
+        return count.select_from(joined).where(table.c.run_id == run_id, unavailable)
 
     found = [
         ("the user does not exist", count.where(in_run, missing(r.user_id, users.c.user_id))),
@@ -103,13 +108,14 @@ def _violations(
         ("a movie is similar to itself", count.where(in_similar, s.movie_id == s.similar_movie_id)),
         (
             "the movie is not available (it may have been withdrawn meanwhile)",
-            count.select_from(recommendations.join(movies, movies.c.movie_id == r.movie_id)).where(
-                in_run, sa.not_(movies.c.available == sa.true())
-            ),
+            withdrawn(recommendations, r.movie_id),
+        ),
+        (
+            "a similar movie is not available (it may have been withdrawn meanwhile)",
+            withdrawn(similar_movies, s.similar_movie_id),
         ),
     ]
-    newest = connection.scalar(sa.select(sa.func.coalesce(sa.func.max(ingests.c.ingest_id), 0)))
-    if newest == expected.last_ingest:
+    if read_last_ingest(database) == expected.last_ingest:
         # Otherwise a rating may have arrived after the data were read, which is no mistake.
         seen = recommendations.join(
             ratings, sa.and_(ratings.c.user_id == r.user_id, ratings.c.movie_id == r.movie_id)

@@ -1,0 +1,131 @@
+"""How tonight's models compare: with each other, and with what is in service."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from recsvc.errors import PublicationRefusedError
+from recsvc.model.dataset import Interactions
+from recsvc.model.evaluation import Evaluation, evaluate
+from recsvc.model.gate import Decision, Incumbent, decide
+from recsvc.model.hyperparameters import Hyperparameters
+from recsvc.model.lineup import HYBRID, LINEUP, POPULAR, Training, fit_model
+from recsvc.model.split import Split
+from recsvc.run import Run
+from recsvc.settings import Recipe, Settings
+from recsvc.store import ledger
+from recsvc.store.publication import published_user_metrics
+from recsvc.training_data import TrainingData
+
+KS = (5, 10, 20)
+GATE_METRIC, GATE_K = "ndcg", 10
+
+
+def training_of(settings: Settings, recipe: Recipe | None = None) -> Training:
+    """Return how to train by ``recipe``, by default tonight's settings."""
+    recipe = recipe or settings
+    names = Hyperparameters.__dataclass_fields__
+    chosen = {name: getattr(recipe, name) for name in names}
+    return Training(Hyperparameters(**chosen), recipe.seed, settings.threads)
+
+
+def evaluate_lineup(run: Run, data: TrainingData, split: Split) -> dict[str, Evaluation]:
+    """Fit each model on the same split and store its metrics; none where nothing is held out."""
+    if not len(split.train.rows) or not len(split.test.rows):
+        return {}
+    train, test = split.train.csr(), split.test.csr()
+    evaluations: dict[str, Evaluation] = {}
+    for name in LINEUP:
+        with run.phase(f"fit:{name}") as phase:
+            training = training_of(run.settings)
+            factors = fit_model(name, split.train, data.items, data.users, training)
+            phase.rows = len(split.train.rows)
+        with run.phase(f"evaluate:{name}") as phase:
+            evaluations[name] = evaluate(factors, train, test, ks=KS, threads=run.settings.threads)
+            phase.rows = len(split.test.rows)
+            rows = list(_metric_rows(name, run.settings.protocol, evaluations[name]))
+            ledger.record_metrics(run.engine, run.claim, rows)
+            if name == HYBRID:
+                per_user = _per_user_rows(name, data.interactions, evaluations[name])
+                ledger.record_user_metrics(run.engine, run.claim, per_user)
+    return evaluations
+
+
+def _per_user_rows(model: str, data: Interactions, evaluation: Evaluation) -> pd.DataFrame:
+    users, values = evaluation.per_user(GATE_METRIC, GATE_K)
+    return pd.DataFrame(
+        {
+            "model": model,
+            "metric": GATE_METRIC,
+            "k": GATE_K,
+            "user_id": data.users.ids[users],
+            "value": values,
+        }
+    )
+
+
+def find_incumbent(run: Run, data: TrainingData, split: Split, published: sa.Row[Any]) -> Incumbent:
+    """Find out how the published run compares: never on positives that it was fitted on.
+
+    If the settings changed since, the former ones are fitted on tonight's split. If they did not,
+    such a fit would repeat tonight's, and the risk is the data: the figures that were stored when
+    the run was made are what is left to compare with.
+    """
+    former = Recipe.model_validate(published.settings)
+    if former.training() == run.settings.training() or data.former is None:
+        stored = published_user_metrics(run.engine, published.run_id, HYBRID, GATE_METRIC, GATE_K)
+        return Incumbent(published.run_id, paired=None, stored=stored)
+    with run.phase("fit:published"):
+        training = training_of(run.settings, former)
+        factors = fit_model(HYBRID, split.train, data.former.items, data.former.users, training)
+    with run.phase("evaluate:published"):
+        evaluation = evaluate(
+            factors,
+            split.train.csr(),
+            split.test.csr(),
+            ks=(GATE_K,),
+            threads=run.settings.threads,
+            segments=False,
+        )
+    paired = evaluation.per_user(GATE_METRIC, GATE_K)[1]
+    return Incumbent(published.run_id, paired=paired, stored=None)
+
+
+def _metric_rows(model: str, protocol: str, evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    for row in evaluation.rows:
+        yield {"model": model, "protocol": protocol, **asdict(row)}
+
+
+def pass_gate(
+    run: Run, evaluations: dict[str, Evaluation], incumbent: Incumbent | None, *, force: bool
+) -> Decision:
+    """Decide whether tonight's hybrid may be published, and record why.
+
+    Raises:
+        PublicationRefusedError: it may not, and nobody insists.
+    """
+    with run.phase("gate"):
+        nobody = np.empty(0)
+        figures = {
+            name: evaluation.per_user(GATE_METRIC, GATE_K)[1]
+            for name, evaluation in evaluations.items()
+        }
+        decision = decide(
+            figures.get(HYBRID, nobody),
+            figures.get(POPULAR, nobody),
+            incumbent,
+            tolerance=run.settings.gate_tolerance,
+            seed=run.settings.seed,
+        )
+        ledger.record_gate(run.engine, run.claim, decision.document() | {"forced": force})
+    if not decision.passed and not force:
+        raise PublicationRefusedError(
+            f"Run {run.claim.run_id} is not published; readers keep what they had. "
+            f"{decision.reason} `recsvc metrics` shows the figures, "
+            "`recsvc retrain --force` publishes all the same."
+        )
+    return decision
