@@ -4,8 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 READY := $(VENV)/.ready
+DEMO := .demo
+SYNTHETIC_RATINGS := 100836
 
-.PHONY: help setup lock
+export PYTHONUNBUFFERED = 1
+
+.PHONY: help setup demo test lint docs bench bench-large bench-train wheel lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,10 +25,68 @@ $(READY): pyproject.toml requirements/build.lock requirements/dev.lock
 	@$(PIP) check
 	@touch $@
 
+# Each source of data has a database of its own, so that none is mixed with another.
+demo: $(READY)  ## ingest, retrain, publish and show; DATA=DIR, or MovieLens is downloaded
+	@set -eu; mkdir -p $(DEMO); \
+	data="$(DATA)"; \
+	if [ -z "$$data" ]; then \
+		data=$(DEMO)/ml-latest-small; \
+		if [ ! -e $$data/ratings.csv ] && [ ! -e $(DEMO)/synthetic/ratings.csv ]; then \
+			$(BIN)/recsvc download ml-latest-small $(DEMO) || echo \
+				"make demo goes on with $(SYNTHETIC_RATINGS) synthetic ratings of the same shape." >&2; \
+		fi; \
+		if [ ! -e $$data/ratings.csv ]; then \
+			data=$(DEMO)/synthetic; \
+			test -e $$data/ratings.csv || \
+				$(BIN)/recsvc synth $$data --ratings $(SYNTHETIC_RATINGS); \
+		fi; \
+	fi; \
+	database=$(DEMO)/$$(basename "$$(cd "$$data" && pwd)").db; \
+	export DATABASE_URL="sqlite:///$$database"; \
+	echo "export DATABASE_URL=$$DATABASE_URL"; \
+	show() { printf '\n$$ recsvc'; printf ' %s' "$$@"; echo; $(BIN)/recsvc "$$@"; }; \
+	show db upgrade; \
+	show ingest "$$data"; \
+	show retrain; \
+	show status; \
+	show metrics; \
+	show recommend 1; \
+	show similar 1; \
+	movie=$$($(BIN)/recsvc recommend 1 --limit 1 --json | sed -n 's/.*"movie_id": \([0-9]*\).*/\1/p'); \
+	show explain 1 "$$movie"
+
+test: lint  ## lint, types, and the whole suite on SQLite and PostgreSQL
+	@$(BIN)/pytest -n auto -q
+
+lint: $(READY)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+docs: $(READY)  ## write the generated parts of docs/ again
+	@$(BIN)/python docs/generate.py
+
+bench: $(READY)  ## measure ingest, ranking and evaluation; minutes
+	@for name in ingest rank evaluate; do $(BIN)/python benchmarks/$$name.py || exit; done
+
+bench-large: $(READY)  ## the same at the size of MovieLens 25M; an hour
+	@for name in ingest rank evaluate; do $(BIN)/python benchmarks/$$name.py --large || exit; done
+
+bench-train: $(READY)  ## measure training
+	@$(BIN)/python benchmarks/train.py
+
+wheel: $(READY)  ## build dist/recsvc-*.whl with the locked build dependencies
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-annotate
 
-lock:  ## resolve the dependencies again (needs uv in .venv: pip install uv)
+lock: $(READY)  ## resolve the dependencies again (needs uv in .venv: pip install uv)
+	@test -x $(BIN)/uv || { echo "make lock needs uv: $(BIN)/python -m pip install uv" >&2; exit 1; }
 	$(LOCK) --group build -o requirements/build.lock
 	$(LOCK) pyproject.toml -o requirements/runtime.lock
 	$(LOCK) pyproject.toml --group dev -o requirements/dev.lock
+
+clean:  ## remove everything that make has made, .venv included
+	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

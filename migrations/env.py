@@ -1,35 +1,38 @@
-"""How Alembic runs recsvc's migrations: one transaction each, on SQLite too."""
+"""How Alembic runs recsvc's migrations: in one transaction, alone, on SQLite too."""
 
 import sqlalchemy as sa
 from alembic import context
 
 from recsvc.settings import Settings
 from recsvc.store.engine import is_sqlite, open_engine
-from recsvc.store.migrate import VERSION_TABLE, only_ours
+from recsvc.store.grants import grants_kept
+from recsvc.store.migrate import VERSION_TABLE, be_the_only_migration, only_ours
 from recsvc.store.schema import metadata
 
 
-def run(connection: sa.Connection) -> None:
+def run(connection: sa.Connection, lock_timeout: float) -> None:
     """Run the migrations on ``connection``."""
     if is_sqlite(connection):
         # Batch mode rebuilds tables, which cascades unless foreign keys are off; the pragma does
         # nothing inside a transaction.
         connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")
         connection = connection.execution_options(recsvc_begin="BEGIN IMMEDIATE")
-    context.configure(
-        connection=connection,
-        target_metadata=metadata,
-        version_table=VERSION_TABLE,
-        include_name=only_ours,
-        render_as_batch=True,
-        transactional_ddl=True,
-        transaction_per_migration=True,
-    )
     try:
-        with context.begin_transaction():
-            context.run_migrations()
+        # Alembic looks up the revision inside this transaction, so it sees what others ran before.
+        with connection.begin():
+            be_the_only_migration(connection, lock_timeout)
+            context.configure(
+                connection=connection,
+                target_metadata=metadata,
+                version_table=VERSION_TABLE,
+                include_name=only_ours,
+                render_as_batch=True,
+                transactional_ddl=True,
+            )
+            with grants_kept(connection):
+                context.run_migrations()
     finally:
-        if is_sqlite(connection):
+        if is_sqlite(connection) and not connection.invalidated:
             connection.connection.cursor().execute("PRAGMA foreign_keys = ON")
 
 
@@ -37,6 +40,15 @@ if context.is_offline_mode():
     message = "Migrations look at the database: run them online."
     raise SystemExit(message)
 
-engine = context.config.attributes.get("engine") or open_engine(Settings.read().url, create=True)
-with engine.connect() as connection:
-    run(connection)
+given = context.config.attributes
+if "engine" in given:  # as recsvc db upgrade does
+    with given["engine"].connect() as connection:
+        run(connection, given["lock_timeout"])
+else:  # as the alembic command does
+    settings = Settings.read()
+    engine = open_engine(settings.url, create=True)
+    try:
+        with engine.connect() as connection:
+            run(connection, settings.lock_timeout_seconds)
+    finally:
+        engine.dispose()

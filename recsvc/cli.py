@@ -1,18 +1,23 @@
 """The recsvc command: parse, call, print. Errors become messages and exit codes in one place."""
 
 import os
+import sqlite3
 import sys
 import traceback
+from contextlib import ExitStack
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import psycopg
 import sqlalchemy as sa
 import typer
-from sqlalchemy.exc import OperationalError
+from adbc_driver_manager import dbapi as adbc
+from sqlalchemy.exc import DBAPIError, OperationalError
 
-from recsvc import display
+from recsvc import display, logs
 from recsvc.errors import ConfigurationError, DatabaseUnreachableError, RecsvcError, UsageError
 from recsvc.ingest.download import NAMES, download
 from recsvc.ingest.folder import ingest_folder, present_files
@@ -20,10 +25,14 @@ from recsvc.ingest.synthetic import write_synthetic
 from recsvc.model.archive import from_bytes
 from recsvc.model.dataset import IdMap
 from recsvc.model.explain import explain
-from recsvc.retrain import retrain
+from recsvc.nights import Nights
+from recsvc.retrain import JOB, retrain
+from recsvc.scheduler import schedule
 from recsvc.settings import PRESETS, Settings
+from recsvc.signals import Stopped, handled_by, stop
 from recsvc.store import migrate, publication, readers
 from recsvc.store.engine import open_engine, reading
+from recsvc.store.grants import grant_reader
 
 app = typer.Typer(
     help="Nightly recommendations as SQL tables. The database is named by DATABASE_URL.",
@@ -35,6 +44,16 @@ app = typer.Typer(
 db = typer.Typer(help="The schema of the database.", no_args_is_help=True)
 app.add_typer(db, name="db")
 
+# Bulk transfer uses the drivers themselves, whose errors SQLAlchemy does not see.
+DATABASE_ERRORS = (
+    OperationalError,
+    sqlite3.OperationalError,
+    psycopg.OperationalError,
+    adbc.OperationalError,
+)
+
+_opened = ExitStack()  # engines, until the command ends
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _INT64: dict[str, Any] = {"min": -(2**63), "max": 2**63 - 1}
@@ -43,14 +62,31 @@ MovieId = Annotated[int, typer.Argument(help="MovieLens movieId.", **_INT64)]
 Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="How many.")]
 
 
+@app.callback()
+def configure(
+    context: typer.Context,
+    log_json: Annotated[
+        bool,
+        typer.Option("--log-json", envvar="RECSVC_LOG_JSON", help="Log one JSON object a line."),
+    ] = False,
+) -> None:
+    """Prepare what every command needs."""
+    logs.configure(as_json=log_json)
+    context.call_on_close(_opened.close)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with the code that docs/operating.md lists."""
     try:
-        app(args=arguments, prog_name="recsvc")
+        with handled_by(stop):
+            app(args=arguments, prog_name="recsvc")
+    except Stopped as stopped:
+        _fail(str(stopped), stopped.exit_code)
     except RecsvcError as error:
         _fail(str(error), error.exit_code)
-    except OperationalError as error:
-        _fail(f"The database refused: {error.orig}".strip(), DatabaseUnreachableError.exit_code)
+    except DATABASE_ERRORS as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        _fail(f"The database refused: {cause}".strip(), DatabaseUnreachableError.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception:  # noqa: BLE001 - the last resort
@@ -58,27 +94,24 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    display.stderr.print(
-        f"recsvc: {_masked(message)}", markup=False, highlight=False, soft_wrap=True
-    )
+    if logs.is_json():
+        logs.log.error(message, extra={"exit_code": code})
+    else:
+        line = f"recsvc: {logs.masked(message)}"
+        display.stderr.print(line, markup=False, highlight=False, soft_wrap=True)
     sys.exit(code)
 
 
-def _masked(text: str) -> str:
-    """Hide the database's password, whatever library put it into a message, and in either form."""
-    try:
-        url = Settings.read().url
-    except ConfigurationError:
-        return text
-    if not url.password:
-        return text
-    encoded = url.render_as_string(hide_password=False).split("@")[0].rpartition(":")[2]
-    return text.replace(url.password, "***").replace(encoded, "***")
-
-
 def _engine(settings: Settings | None = None) -> sa.Engine:
-    engine = open_engine((settings or Settings.read()).url)
+    engine = _open(settings or Settings.read())
     migrate.require_head(engine)
+    return engine
+
+
+def _open(settings: Settings, *, create: bool = False) -> sa.Engine:
+    """Open the database until the command ends."""
+    engine = open_engine(settings.url, create=create)
+    _opened.callback(engine.dispose)
     return engine
 
 
@@ -88,13 +121,14 @@ def db_upgrade() -> None:
 
     Example: recsvc db upgrade
     """
-    engine = open_engine(Settings.read().url, create=True)
+    settings = Settings.read()
+    engine = _open(settings, create=True)
     before = migrate.current_revision(engine)
-    migrate.upgrade(engine)
+    migrate.upgrade(engine, lock_timeout=settings.lock_timeout_seconds, attempts=settings.attempts)
     after = migrate.current_revision(engine)
     where = engine.url.render_as_string(hide_password=True)
     done = "is at head already" if before == after else f"was upgraded from {before or 'nothing'}"
-    display.print_line(f"{where} {done}: revision {after}.")
+    display.print_line(logs.masked(f"{where} {done}: revision {after}."))
 
 
 @db.command("current")
@@ -103,7 +137,7 @@ def db_current(as_json: Json = False) -> None:
 
     Example: recsvc db current
     """
-    engine = open_engine(Settings.read().url)
+    engine = _open(Settings.read())
     current, head = migrate.current_revision(engine), migrate.head_revision()
     if as_json:
         display.print_json({"current": current, "head": head})
@@ -117,12 +151,32 @@ def db_check() -> None:
 
     Example: recsvc db check
     """
-    differences = migrate.differences(open_engine(Settings.read().url))
+    differences = migrate.differences(_open(Settings.read()))
     if differences:
         raise ConfigurationError(
             "The schema was changed by hand: " + "; ".join(differences) + ". Undo the change."
         )
     display.print_line(f"The schema is as expected at revision {migrate.head_revision()}.")
+
+
+@app.command("grant-reader")
+def grant_reader_command(
+    role: Annotated[str, typer.Argument(help="Name of a PostgreSQL role; made if missing.")],
+    statement_timeout: Annotated[
+        int, typer.Option(min=1, max=86_400, help="Seconds that its statements may take.")
+    ] = 60,
+    as_json: Json = False,
+) -> None:
+    """Let a PostgreSQL role read the views and the data dictionary, and nothing else.
+
+    Example: recsvc grant-reader analyst
+    """
+    granted = grant_reader(_engine(), role, statement_timeout=statement_timeout)
+    if as_json:
+        display.print_json(asdict(granted))
+    else:
+        done = "was made and may" if granted.created else "may"
+        display.print_line(f"The role {role} {done} read {', '.join(granted.readable)}.")
 
 
 @app.command("ingest")
@@ -172,6 +226,10 @@ def retrain_command(
     seed: Annotated[int | None, typer.Option(help="Instead of RECSVC_SEED.")] = None,
     top_n: Annotated[int | None, typer.Option(help="Instead of RECSVC_TOP_N.")] = None,
     threads: Annotated[int | None, typer.Option(help="Instead of RECSVC_THREADS.")] = None,
+    scheduled_for: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="The night to run once: in ISO 8601, or `latest`."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train, compare and publish, unless the gate refuses (exit 4).
@@ -181,12 +239,25 @@ def retrain_command(
     options = {"seed": seed, "top_n": top_n, "threads": threads}
     given = {name: value for name, value in options.items() if value is not None}
     settings = Settings.read((PRESETS[preset] if preset else {}) | given)
+    night = Nights.of(settings).parse(scheduled_for, datetime.now(UTC)) if scheduled_for else None
     with display.phase_progress() as on_phase:
-        report = retrain(_engine(settings), settings, force=force, on_phase=on_phase)
+        report = retrain(
+            _engine(settings), settings, force=force, scheduled_for=night, on_phase=on_phase
+        )
     if as_json:
         display.print_json(asdict(report))
     else:
         display.print_line(f"Run {report.run_id} {report.status}. {report.reason}")
+
+
+@app.command("schedule")
+def schedule_command() -> None:
+    """Retrain every night at RECSVC_SCHEDULE until stopped (exit 75 if that abandons a run).
+
+    Example: recsvc schedule
+    """
+    settings = Settings.read()
+    raise typer.Exit(schedule(_engine(settings), settings, JOB))
 
 
 @app.command()

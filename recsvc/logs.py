@@ -178,7 +178,7 @@ def masked(text: str) -> str:
 
 
 # A password in a URL or in libpq's "password=…", whosever it is.
-_IN_URL = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)\S+(?=@)", re.IGNORECASE)
+_IN_URL = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]{0,30}://[^\s:/@]*:)\S+(?=@)", re.IGNORECASE)
 _IN_DSN = re.compile(r"(?P<head>password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s'\"&;]+)", re.IGNORECASE)
 
 _SHORT = 4
@@ -207,20 +207,25 @@ def _password_options(query: Mapping[str, str | tuple[str, ...]]) -> Iterator[st
 
 def _pattern(password: str) -> re.Pattern[str]:
     """Match a password as it is, percent-encoded in full or in part, or escaped by ``repr``."""
-    body = "".join(f"(?:{'|'.join(_forms(character))})" for character in password)
+    # Runs of backslashes are matched as one: each on its own, they could match in many ways.
+    parts = re.findall(r"\\+|[^\\]", password, re.DOTALL)
+    body = "".join(f"(?:{'|'.join(_forms(part))})" for part in parts)
     if len(password) < _SHORT:  # by itself only: it may be a part of any word
         body = rf"(?<!\w){body}(?!\w)"
     return re.compile(body)
 
 
-def _forms(character: str) -> Iterator[str]:
-    yield r"\\+" if character == "\\" else re.escape(character)
-    octets = character.encode("utf-8", "surrogateescape")
+def _forms(part: str) -> Iterator[str]:
+    """Yield patterns for one character, or for a run of backslashes."""
+    octets = part.encode("utf-8", "surrogateescape")
+    yield re.escape(part)
     yield "(?i:" + "".join(f"%{octet:02x}" for octet in octets) + ")"
-    if character in "\"'":
-        yield r"\\+" + character
-    if character == " ":
+    if part.startswith("\\"):
+        yield rf"\\{{{len(part)},{4 * len(part)}}}"
+    elif part in "\"'":
+        yield r"\\{1,4}" + part
+    elif part == " ":
         yield r"\+"
-    if not character.isascii() or not character.isprintable():
-        yield re.escape(ascii(character)[1:-1])
-        yield re.escape(json.dumps(character)[1:-1])
+    elif not part.isascii() or not part.isprintable():
+        for escape in {ascii(part), json.dumps(part)}:
+            yield r"\\{1,4}" + escape[2:-1].replace("\\", r"\\{1,4}")

@@ -85,7 +85,7 @@ def publish_run(run: Run, reason: str) -> None:
 
 
 def prune_runs(run: Run) -> None:
-    """Prune; readers have their new run already, so a failure here is only worth a warning."""
+    """Prune; how the run ended does not depend on it, so a failure is only worth a warning."""
     settings = run.settings
     try:
         with run.phase("prune") as phase:

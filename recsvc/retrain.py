@@ -24,7 +24,7 @@ from recsvc.publishing import prune_runs, publish_run, verify_lists, write_lists
 from recsvc.run import OnPhase, Run, claimed_run, versions
 from recsvc.settings import Recipe, Settings
 from recsvc.store import ledger
-from recsvc.store.publication import published_run
+from recsvc.store.publication import newest_published_run, published_run
 from recsvc.training_data import TrainingData, hold_out, load_training_data
 
 log = logging.getLogger("recsvc")
@@ -65,31 +65,40 @@ def retrain(
     """
     with claimed_run(engine, settings, JOB, scheduled_for=scheduled_for, on_phase=on_phase) as run:
         try:
-            report = _retrain(run, force=force)
+            return _retrain(run, force=force)
         except BaseException as error:
             _end(run, error)
             raise
-        prune_runs(run)
-        return report
+        finally:
+            # After a failure as well, for it may have left rows behind.
+            prune_runs(run)
 
 
 def _end(run: Run, error: BaseException) -> None:
     """Record how a run ended that does not publish; if that fails too, the lease tells."""
     refused = isinstance(error, PublicationRefusedError)
-    text = str(error) if isinstance(error, RecsvcError) else f"{type(error).__name__}: {error}"
     try:
-        ledger.finish_run(run.engine, run.claim, "refused" if refused else "failed", text)
+        ledger.finish_run(run.engine, run.claim, "refused" if refused else "failed", _said(error))
     except (RecsvcError, sa.exc.SQLAlchemyError) as problem:
         log.warning("run %d could not be ended as failed: %s", run.claim.run_id, problem)
+
+
+def _said(error: BaseException) -> str:
+    """Return what readers of ``run_history`` see of an error: no SQL, no parameters."""
+    if isinstance(error, RecsvcError):
+        return str(error)
+    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    return f"{type(error).__name__}: {cause}"
 
 
 def _retrain(run: Run, *, force: bool) -> RetrainReport:
     published = published_run(run.engine)
     former = Recipe.model_validate(published.settings) if published else None
     data = _load(run, former)
-    if not force and published and _nothing_new(run, data, published):
+    same = None if force else _same_run(run, data)
+    if same is not None:
         ledger.finish_run(run.engine, run.claim, "skipped")
-        reason = "Nothing is new since the published run: data and settings are the same."
+        reason = f"Nothing is new since run {same}: data and settings are the same."
         return RetrainReport(run.claim.run_id, "skipped", reason)
     if not data.interactions.positives.nnz:
         raise PublicationRefusedError(
@@ -133,12 +142,18 @@ def _load(run: Run, former: Recipe | None) -> TrainingData:
     return data
 
 
-def _nothing_new(run: Run, data: TrainingData, published: sa.Row[Any]) -> bool:
-    return bool(
-        published.fingerprint == data.fingerprint()
-        and published.settings == run.settings.recipe()
-        and published.versions["recsvc"] == versions()["recsvc"]
-    )
+def _same_run(run: Run, data: TrainingData) -> int | None:
+    """Return the run that tonight's would repeat: the one in service, or one rolled back from."""
+    fingerprint = data.fingerprint()
+    for earlier in (published_run(run.engine), newest_published_run(run.engine)):
+        if (
+            earlier is not None
+            and earlier.fingerprint == fingerprint
+            and earlier.settings == run.settings.recipe()
+            and earlier.versions["recsvc"] == versions()["recsvc"]
+        ):
+            return int(earlier.run_id)
+    return None
 
 
 def _record_models(run: Run, data: TrainingData, final: TrainedModel) -> None:

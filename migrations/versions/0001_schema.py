@@ -209,6 +209,9 @@ def create_tables() -> None:
             "finished_at", UTC_TIMESTAMP, nullable=True, comment="When the status became final"
         ),
         sa.Column(
+            "pruned_at", UTC_TIMESTAMP, nullable=True, comment="When its output rows were given up"
+        ),
+        sa.Column(
             "fence",
             BIG_ID,
             nullable=False,

@@ -75,7 +75,7 @@ def ingest_folder(
         for file in parsed:
             changes, counts = _changes(engine, file)
             write_changes(connection, file.name, changes)
-    checkpoint(f"ingest:{file.name}:written")
+            checkpoint(f"ingest:{file.name}:written")
             files.append(counts)
         source = storable(str(folder.resolve()))
         rows = _reject_rows(rejects)

@@ -6,10 +6,10 @@ from typing import Any
 
 from recsvc.errors import SourceDataError
 from recsvc.ingest.values import (
-    LONGEST_ATTRIBUTE,
     LONGEST_TAG,
     LONGEST_TITLE,
     BadValueError,
+    parse_attribute,
     parse_genres,
     parse_id,
     parse_optional_id,
@@ -53,17 +53,23 @@ class UsersFormat(Format):
 
     def check_header(self, fields: list[str]) -> ParseRow:
         """Accept ``userId`` followed by distinct attribute names."""
-        names = [name.strip() for name in fields[1:]]
-        if fields[:1] != ["userId"] or len(set(names)) < len(names) or not all(names):
-            raise wrong_header(self.file, "userId and then one name for each attribute", fields)
+        expected = "userId and then one name for each attribute"
+        try:
+            names = [parse_attribute(name, "an attribute name") for name in fields[1:]]
+        except BadValueError as problem:
+            raise wrong_header(self.file, f"{expected} ({problem})", fields) from None
+        if fields[:1] != ["userId"] or len(set(names)) < len(names):
+            raise wrong_header(self.file, expected, fields)
         return lambda values: _parse_user(names, values)
 
 
 def wrong_header(file: str, expected: str, found: list[str]) -> SourceDataError:
     """Make the error for a file that starts with another header."""
-    shown = ascii(",".join(found)[:80])
+    text = ",".join(found)
+    encoding = "" if text.isprintable() else " (the file must be UTF-8)"
     return SourceDataError(
-        f"{file} line 1: the header must be {expected}, but it is {shown}; nothing was changed."
+        f"{file} line 1: the header must be {expected}, but it is {text[:80]!a}{encoding}; "
+        "nothing was changed."
     )
 
 
@@ -96,12 +102,10 @@ def _parse_link(fields: list[str]) -> Row:
 
 def _parse_user(names: list[str], fields: list[str]) -> Row:
     tokens = {
-        f"{name}:{parse_text(value.strip(), name, LONGEST_ATTRIBUTE)}"
+        f"{name}:{parse_attribute(value, name)}"
         for name, value in zip(names, fields[1:], strict=True)
         if value.strip()
     }
-    if any("\n" in token for token in tokens):
-        raise BadValueError("an attribute contains a line break")
     return parse_id(fields[0], "userId"), "\n".join(sorted(tokens))
 
 

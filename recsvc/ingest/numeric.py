@@ -1,6 +1,8 @@
 """Blocks of plain numbers to columns, without a Python object for each row."""
 
 import io
+import re
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,50 +13,76 @@ import pyarrow.csv as pa_csv
 from recsvc.ingest.formats import RATINGS
 from recsvc.ingest.values import HIGHEST_RATING, LATEST_TIME, LOWEST_RATING
 
-PLAIN = b"0123456789.,\r\n"
+Int64 = npt.NDArray[np.int64]
 
+_ALPHABET = b"0123456789.,\r\n"
+_PLAIN = re.compile(rb"[0-9]{1,18},[0-9]{1,18},[0-9](\.[0-9]{1,15})?,[0-9]{1,12}\r?")
 _CONVERT = pa_csv.ConvertOptions(
     column_types={name: pa.type_for_alias(kind) for name, kind in RATINGS.columns.items()}
 )
 _READ = pa_csv.ReadOptions(column_names=list(RATINGS.columns))
 
 
-def parse_ratings(block: bytes, movie_ids: npt.NDArray[np.int64]) -> pd.DataFrame | None:
-    """Parse a block of ``ratings.csv`` in which every line is a good row.
+class RatingsBlock(NamedTuple):
+    """What the fast reader made of a block."""
+
+    rows: pd.DataFrame  #: good rows, in file order
+    others: list[tuple[int, bytes]]  #: every other line, with its place in the block, from 0
+
+
+def parse_ratings(block: bytes, movie_ids: Int64) -> RatingsBlock:
+    """Parse those lines of a block of ``ratings.csv`` that are plain and good.
 
     Args:
         block: whole lines, without the header.
         movie_ids: the known movies, ascending.
 
     Returns:
-        The rows in file order, or ``None`` if anything at all is unusual: then
-        :func:`recsvc.ingest.records.read_records` looks at the block line by line.
+        The rows, and the lines that :func:`recsvc.ingest.records.read_records` has to look at,
+        because they are unusual or wrong.
     """
-    if block.translate(None, PLAIN):
+    rows = _as_a_whole(block)
+    if rows is not None:
+        good = _good(rows, movie_ids)
+        if good.all():
+            return RatingsBlock(rows, [])
+    lines = block.removesuffix(b"\n").split(b"\n")
+    plain = np.flatnonzero([_PLAIN.fullmatch(line) is not None for line in lines])
+    rows = _converted(b"\n".join([lines[place] for place in plain])) if plain.size else _NO_ROWS
+    good = _good(rows, movie_ids)
+    others = np.setdiff1d(np.arange(len(lines)), plain[good], assume_unique=True)
+    return RatingsBlock(rows.loc[good], [(place, lines[place]) for place in others.tolist()])
+
+
+def _as_a_whole(block: bytes) -> pd.DataFrame | None:
+    """Convert a block if each of its lines is a row of numbers."""
+    if block.translate(None, _ALPHABET):
+        return None
+    if block.count(b"\r") != block.count(b"\r\n"):  # Arrow takes CR alone for a line end
         return None
     try:
-        table = pa_csv.read_csv(io.BytesIO(block), _READ, None, _CONVERT)
+        rows = _converted(block)
     except pa.ArrowInvalid:
         return None
     lines = block.count(b"\n") + (not block.endswith(b"\n"))
-    if table.num_rows != lines or any(column.null_count for column in table.columns):
-        return None
-    rows = pd.DataFrame(
-        {
-            name: column.to_numpy()
-            for name, column in zip(RATINGS.columns, table.columns, strict=True)
-        }
-    )
-    return rows if _all_good(rows, movie_ids) else None
+    return rows if len(rows) == lines else None  # Arrow passes over blank lines
 
 
-def _all_good(rows: pd.DataFrame, movie_ids: npt.NDArray[np.int64]) -> bool:
+def _converted(block: bytes) -> pd.DataFrame:
+    table = pa_csv.read_csv(io.BytesIO(block), _READ, None, _CONVERT)
+    columns = zip(RATINGS.columns, table.columns, strict=True)
+    if any(column.null_count for column in table.columns):
+        raise pa.ArrowInvalid("a value is missing")
+    return pd.DataFrame({name: column.to_numpy() for name, column in columns})
+
+
+_NO_ROWS = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in RATINGS.columns.items()})
+
+
+def _good(rows: pd.DataFrame, movie_ids: Int64) -> npt.NDArray[np.bool_]:
     if not len(movie_ids):
-        return False
+        return np.zeros(len(rows), dtype=np.bool_)
     movies = rows["movie_id"].to_numpy()
     places = np.searchsorted(movie_ids, movies).clip(max=len(movie_ids) - 1)
-    return bool(
-        rows["rating"].between(LOWEST_RATING, HIGHEST_RATING).all()
-        and rows["rated_at"].max() <= LATEST_TIME
-        and (movie_ids[places] == movies).all()
-    )
+    good = rows["rating"].between(LOWEST_RATING, HIGHEST_RATING) & (rows["rated_at"] <= LATEST_TIME)
+    return np.asarray(good.to_numpy() & (movie_ids[places] == movies), dtype=np.bool_)

@@ -18,6 +18,8 @@ from recsvc.ingest.values import BadValueError
 
 MovieIds = npt.NDArray[np.int64]
 
+_CHUNK_ROWS = 100_000
+
 
 @dataclass
 class _Reading:
@@ -35,8 +37,11 @@ class _Reading:
             try:
                 rows.append(self._parsed(record, parse, width))
             except BadValueError as problem:
-                raw = _storable(record.raw)
+                raw = storable(record.raw)
                 self.rejects.append(Reject(self.format.file, record.line, str(problem), raw))
+            if len(rows) == _CHUNK_ROWS:
+                self.frames.append(_frame(self.format, rows))
+                rows = []
         if rows:
             self.frames.append(_frame(self.format, rows))
 
@@ -79,18 +84,24 @@ def read_file(source: SourceFile, kind: Format, movie_ids: MovieIds | None = Non
             _read_ratings(source, reading, movie_ids)
         else:
             records = read_records(source.lines())
-            header = _header(source, records)
-            reading.take(records, kind.check_header(header), len(header))
+            reading.take(records, *_header(source, kind, records))
     except UnclosedQuoteError as problem:
         raise SourceDataError(f"{source.name} {problem}; nothing was changed.") from None
     return reading.finish(source)
 
 
-def _header(source: SourceFile, records: Iterator[Record]) -> list[str]:
+def _header(source: SourceFile, kind: Format, records: Iterator[Record]) -> tuple[ParseRow, int]:
+    """Return the parser of the rows, and how many values a row has."""
     first = next(records, None)
-    if first is None:
+    if first is None and not source.bytes_read:
         raise SourceDataError(f"{source.name} is empty: not even a header; nothing was changed.")
-    return first.fields
+    if first is not None and first.error:
+        raise SourceDataError(
+            f"{source.name} line 1: the header is not a CSV record: {first.error}; "
+            "nothing was changed."
+        )
+    fields = first.fields if first is not None and first.line == 1 else []
+    return kind.check_header(fields), len(fields)
 
 
 def _read_ratings(source: SourceFile, reading: _Reading, movie_ids: MovieIds) -> None:
@@ -98,34 +109,32 @@ def _read_ratings(source: SourceFile, reading: _Reading, movie_ids: MovieIds) ->
 
     No value of this file can contain a line break, so a line is always a record.
     """
-    parse: ParseRow | None = None
+    header: tuple[ParseRow, int] | None = None
     line = 1
     for whole in source.blocks():
         block = whole
-        if parse is None:
+        if header is None:
             first, _, block = whole.partition(b"\n")
-            header = _header(source, read_records([first]))
-            parse = reading.format.check_header(header)
+            header = _header(source, reading.format, read_records([first]))
             line = 2
         if not block:
             continue
-        frame = parse_ratings(block, movie_ids)
-        if frame is not None:
-            reading.frames.append(frame)
-        else:
-            reading.take(_line_records(block, line), parse, len(RATINGS.header))
+        rows, others = parse_ratings(block, movie_ids)
+        reading.frames.append(rows)
+        reading.take(_line_records(others, line), *header)
         line += block.count(b"\n")
-    if parse is None:
-        _header(source, iter(()))
+    if header is None:
+        _header(source, reading.format, iter(()))
 
 
-def _line_records(block: bytes, first_line: int) -> Iterator[Record]:
-    for number, text in enumerate(block.split(b"\n"), first_line):
+def _line_records(lines: list[tuple[int, bytes]], first_line: int) -> Iterator[Record]:
+    for place, text in lines:
+        line = first_line + place
         try:
-            yield from read_records([text], number)
+            yield from read_records([text], line)
         except UnclosedQuoteError:
             raw = text.decode("utf-8", errors="surrogateescape").rstrip("\r")
-            yield Record(number, [], raw, "a quote opens and is not closed on the line")
+            yield Record(line, [], raw, "a quote opens and is not closed on the line")
 
 
 def _frame(kind: Format, rows: list[Row]) -> pd.DataFrame:
@@ -138,7 +147,7 @@ def _frame(kind: Format, rows: list[Row]) -> pd.DataFrame:
     )
 
 
-def _storable(raw: str) -> str:
+def storable(raw: str) -> str:
     """Escape what a database cannot store as text: NUL, and bytes that were not UTF-8."""
     text = raw.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="backslashreplace")
     return text.replace("\0", "\\x00")

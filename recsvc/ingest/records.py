@@ -1,7 +1,7 @@
 """CSV text to records, one at a time, each with the line it starts on.
 
 This reader defines what is accepted; :mod:`recsvc.ingest.numeric` is the fast one for plain
-blocks of numbers and must agree with it.
+lines of numbers and must agree with it.
 """
 
 import csv
@@ -9,16 +9,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 BOM = b"\xef\xbb\xbf"
-LONGEST_FIELD = 131_072  # the csv module's own default, stated because a message quotes it
+LONGEST_RECORD = 131_072  # characters after which a quoted value may not go on to another line
+
+_NO_LIMIT = 2**31 - 1  # each value has its own limit, which rejects the row and not the file
 
 
 class UnclosedQuoteError(Exception):
-    """A quoted value that never ends: where the rows after it begin cannot be known."""
+    """A quoted value that does not end well: where the rows after it begin cannot be known."""
 
     def __init__(self, line: int) -> None:
-        super().__init__(
-            f"line {line}: a quote opens here and is not closed within {LONGEST_FIELD:,} characters"
-        )
+        super().__init__(f"line {line}: a quote opens here and is not closed as it should be")
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,9 @@ def read_records(lines: Iterable[bytes], first_line: int = 1) -> Iterator[Record
     Raises:
         UnclosedQuoteError: naming the line on which the quote opens.
     """
-    consumed: list[str] = []
-
-    def decoded() -> Iterator[str]:
-        for number, line in enumerate(lines):
-            clean = line.removeprefix(BOM) if first_line == 1 and number == 0 else line
-            text = clean.decode("utf-8", errors="surrogateescape")
-            consumed.append(text)
-            yield text
-
-    csv.field_size_limit(LONGEST_FIELD)
-    reader = csv.reader(decoded(), strict=True)
-    line = first_line
+    csv.field_size_limit(_NO_LIMIT)
+    source = _Lines(lines, first_line)
+    reader = csv.reader(source, strict=True)
     while True:
         error, fields = None, list[str]()
         try:
@@ -56,10 +47,57 @@ def read_records(lines: Iterable[bytes], first_line: int = 1) -> Iterator[Record
         except StopIteration:
             return
         except csv.Error as problem:
-            error = str(problem)
-            if error.startswith(("unexpected end of data", "field larger than")):
-                raise UnclosedQuoteError(line) from None
+            if source.several:
+                raise UnclosedQuoteError(source.line) from None
+            error = _reason(problem)
+        line, raw = source.take()
         if fields or error:
-            yield Record(line, fields, "".join(consumed).rstrip("\r\n"), error)
-        line += len(consumed)
-        consumed.clear()
+            yield Record(line, fields, raw.rstrip("\r\n"), error)
+
+
+class _Lines:
+    """Lines on their way to the csv module, which asks for one more only inside a quote."""
+
+    def __init__(self, lines: Iterable[bytes], first_line: int) -> None:
+        self._lines = iter(lines)
+        self._strip_bom = first_line == 1
+        self._texts: list[str] = []
+        self._length = 0
+        self.line = first_line  #: on which the record under way starts
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if self._length > LONGEST_RECORD:
+            raise UnclosedQuoteError(self.line)
+        line = next(self._lines, None)
+        if line is None:
+            if self._texts:
+                raise UnclosedQuoteError(self.line)
+            raise StopIteration
+        if self._strip_bom:
+            line, self._strip_bom = line.removeprefix(BOM), False
+        text = line.decode("utf-8", errors="surrogateescape")
+        self._texts.append(text)
+        self._length += len(text)
+        return text
+
+    @property
+    def several(self) -> bool:
+        """Whether the record under way has gone on to a second line."""
+        return len(self._texts) > 1
+
+    def take(self) -> tuple[int, str]:
+        """End the record under way: the line it starts on, and its text."""
+        line, raw = self.line, "".join(self._texts)
+        self.line += len(self._texts)
+        self._texts.clear()
+        self._length = 0
+        return line, raw
+
+
+def _reason(problem: csv.Error) -> str:
+    if str(problem).startswith("new-line character"):
+        return "a carriage return stands alone in it; lines end in LF or CRLF"
+    return str(problem)

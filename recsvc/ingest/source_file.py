@@ -23,6 +23,7 @@ class SourceFile:
     def __init__(self, path: Path, on_bytes: OnBytes | None = None) -> None:
         self.path = path
         self.bytes_read = 0
+        self._version: tuple[int, ...] = ()
         self._digest = hashlib.sha256()
         self._on_bytes = on_bytes
 
@@ -44,7 +45,7 @@ class SourceFile:
         """
         try:
             with self.path.open("rb") as stream:
-                before = os.fstat(stream.fileno())
+                self._version = _version(os.fstat(stream.fileno()))
                 rest = b""
                 while read := stream.read(BLOCK_BYTES):
                     self._account(read)
@@ -56,17 +57,29 @@ class SourceFile:
                         rest += read
                 if rest:
                     yield rest
-                after = self.path.stat()
         except OSError as error:
-            raise SourceDataError(f"{self.path} cannot be read: {error.strerror}.") from None
-        if (before.st_ino, before.st_mtime_ns, self.bytes_read) != (
-            after.st_ino,
-            after.st_mtime_ns,
-            after.st_size,
-        ):
+            raise self._unreadable(error) from None
+        self.require_unchanged()
+
+    def require_unchanged(self) -> None:
+        """Make sure that the file is still the one that was read.
+
+        Raises:
+            SourceDataError: it is another one, of another size, or was written to.
+        """
+        try:
+            now = self.path.stat()
+        except OSError as error:
+            raise self._unreadable(error) from None
+        if (*self._version, self.bytes_read) != (*_version(now), now.st_size):
             raise SourceDataError(
                 f"{self.path} changed while it was read: ingest again when it is complete."
             )
+
+    def _unreadable(self, error: OSError) -> SourceDataError:
+        return SourceDataError(
+            f"{self.path} cannot be read: {error.strerror}; nothing was changed."
+        )
 
     def lines(self) -> Iterator[bytes]:
         r"""Yield the file line by line, each with its ``\n``."""
@@ -82,3 +95,7 @@ class SourceFile:
         self._digest.update(read)
         if self._on_bytes:
             self._on_bytes(len(read))
+
+
+def _version(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_mtime_ns

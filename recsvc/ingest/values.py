@@ -32,7 +32,8 @@ def parse_id(text: str, name: str) -> int:
     """Parse a non-negative 64-bit integer."""
     if not _DIGITS.match(text):
         raise BadValueError(f"{name} {_shown(text)} is not a whole number")
-    number = int(text) if len(text) <= SHOWN else LARGEST_ID + 1
+    digits = text.lstrip("0") or "0"
+    number = int(digits) if len(digits) <= SHOWN else LARGEST_ID + 1
     if number > LARGEST_ID:
         raise BadValueError(f"{name} {_shown(text)} is beyond 64 bits")
     return number
@@ -76,6 +77,14 @@ def parse_text(text: str, name: str, longest: int) -> str:
     return text
 
 
+def parse_attribute(text: str, name: str) -> str:
+    """Accept a user's attribute, or the name of one, without the space around it."""
+    clean = parse_text(text.strip(), name, LONGEST_ATTRIBUTE)
+    if "\n" in clean:
+        raise BadValueError(f"{name} contains a line break")
+    return clean
+
+
 def parse_genres(text: str) -> str:
     """Parse ``A|B`` into its distinct genres, sorted and joined by ``|``; empty without genres.
 
@@ -105,9 +114,13 @@ def release_year(title: str) -> int | None:
 def tag_key(tag: str) -> str:
     """Return what features are built from: trimmed, case-folded, in NFC.
 
-    Folding can undo composition, so NFC comes last.
+    Folding can undo composition, so NFC comes last; and it depends on the order of combining
+    marks, so NFD comes first (The Unicode Standard, section 3.13, canonical caseless matching).
 
     >>> tag_key("  Film Noir ")
     'film noir'
     """
-    return unicodedata.normalize("NFC", tag.strip().casefold())
+    if tag.isascii():
+        return tag.strip().lower()
+    folded = unicodedata.normalize("NFD", tag.strip()).casefold()
+    return unicodedata.normalize("NFC", folded)

@@ -158,6 +158,8 @@ def _row_major_order(rows: Indices, columns: Indices, n_items: int) -> npt.NDArr
 def _csr(
     rows: Indices, columns: Indices, shape: tuple[int, int], dtype: np.dtype[np.generic]
 ) -> Csr:
-    indptr = np.zeros(shape[0] + 1, dtype=np.int64)
+    # Of the type of the column indices wherever it suffices: scipy would widen both to the larger.
+    kind = np.int32 if len(columns) <= np.iinfo(np.int32).max else np.int64
+    indptr = np.zeros(shape[0] + 1, dtype=kind)
     np.cumsum(np.bincount(rows, minlength=shape[0]), out=indptr[1:])
     return sparse.csr_array((np.ones(len(columns), dtype), columns, indptr), shape=shape)

@@ -51,13 +51,13 @@ def token_features(ids: IdMap, pairs: pd.DataFrame, *, normalize: bool) -> Featu
     n = len(ids)
     vocabulary = np.array(sorted(set(pairs["token"])), dtype=object)
     columns = pd.Index(vocabulary).get_indexer(pd.Index(pairs["token"], dtype=object))
+    identity = sparse.eye_array(n, dtype=np.float32, format="csr")
     rows = ids.to_indices(pairs["id"].to_numpy(dtype=np.int64))
     shared = sparse.coo_array(
-        (np.ones(len(rows), np.float32), (rows, columns)), shape=(n, len(vocabulary))
+        (np.ones(len(rows), np.float32), (rows, columns.astype(np.int32))),
+        shape=(n, len(vocabulary)),
     )
-    matrix = sparse.csr_array(
-        sparse.hstack([sparse.eye_array(n, dtype=np.float32), shared], format="csr")
-    )
+    matrix = sparse.csr_array(sparse.hstack([identity, shared], format="csr"))
     matrix.sort_indices()
     if normalize:
         matrix.data /= np.repeat(matrix.sum(axis=1), np.diff(matrix.indptr))

@@ -1,6 +1,6 @@
 """The best items for every user, exactly as a full sort would order them."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,7 @@ def rank(
     users: slice | Indices | None = None,
     threads: int = 1,
     block_rows: int | None = None,
-) -> Iterator[RankedBlock]:
+) -> Generator[RankedBlock]:
     """Rank the best ``n`` items for each user: descending score, ties by the smaller item index.
 
     The result does not depend on ``threads`` or ``block_rows``, which bound the memory.
@@ -83,7 +83,7 @@ def similar_items(
     available: Mask | None = None,
     threads: int = 1,
     block_rows: int | None = None,
-) -> Iterator[RankedBlock]:
+) -> Generator[RankedBlock]:
     """Rank the ``n`` items most similar to each item by cosine, itself excluded.
 
     A zero vector has similarity 0 to everything. Rounding may carry the cosine of parallel

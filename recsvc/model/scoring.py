@@ -8,7 +8,7 @@ once with a compiled kernel, so that both halves of the work run on all cores an
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -67,7 +67,7 @@ def score_blocks(
     *,
     threads: int,
     block_rows: int | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Score every item for each of ``users`` and yield what ``consume`` makes of each block.
 
     Args:
@@ -93,7 +93,7 @@ def score_blocks(
 
 def _score_blocks(
     factors: Factors, users: Indices, consume: Consumer[Result], threads: int, rows: int
-) -> Iterator[Result]:
+) -> Generator[Result]:
     scorers: queue.SimpleQueue[_Scorer] = queue.SimpleQueue()
     starts = range(0, users.size, rows)
     items = np.ascontiguousarray(factors.items.T)  # BLAS packs this order faster for few rows

@@ -97,7 +97,7 @@ def _executemany(connection: sa.Connection, sql: str, chunks: Iterator[pd.DataFr
         for chunk in chunks:
             values = map(_python_values, chunk.items())
             with _named_errors(connection, sql):
-                cursor.executemany(sql, zip(*values, strict=True))
+                cursor.executemany(sql, list(zip(*values, strict=True)))
             written += len(chunk)
     finally:
         cursor.close()

@@ -13,7 +13,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from recsvc.errors import ConfigurationError, DatabaseUnreachableError
 
-BUSY_TIMEOUT_MS = 30_000
+# SQLite has one writer, and an ingest of 25 million ratings writes for minutes.
+BUSY_TIMEOUT_MS = 600_000
 CONNECT_TIMEOUT_S = 10
 
 _IMMEDIATE = {"recsvc_begin": "BEGIN IMMEDIATE"}
@@ -66,7 +67,12 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA journal_mode = WAL")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        raise ConfigurationError(f"DATABASE_URL names no SQLite database: {error}.") from None
     connection.execute("PRAGMA cache_size = -65536")
 
 

@@ -46,18 +46,25 @@ class Lease:
     def require(self) -> None:
         """Stop a run that could not renew its lease.
 
+        A lease that is overdue is renewed first and judged afterwards: where another writer held
+        everybody up, nobody can have taken it.
+
         Raises:
             LeaseLostError: another run may have taken over.
         """
-        if self._taken or time.monotonic() - self._renewed_at > self._lease_seconds:
+        if not self._taken and self._overdue():
+            self.renew()
+        if self._taken or self._overdue():
             raise LeaseLostError(
                 f"Run {self._claim.run_id} could not renew its lease for {self._lease_seconds:g} "
                 "seconds and stopped; nothing of it is published. Check the database."
             )
 
+    def _overdue(self) -> bool:
+        return time.monotonic() - self._renewed_at > self._lease_seconds
+
     def renew(self) -> None:
         """Renew once; a database that does not answer is tried again at the next beat."""
-        before = time.monotonic()
         try:
             with writing(self._engine) as connection:
                 renew(connection, self._claim)
@@ -66,7 +73,7 @@ class Lease:
         except (sa.exc.SQLAlchemyError, RecsvcError) as error:
             log.warning("heartbeat failed, trying again: %s", error)
         else:
-            self._renewed_at = before
+            self._renewed_at = time.monotonic()
 
     def _beat(self) -> None:
         while not self._taken and not self._stop.wait(self._heartbeat_seconds):

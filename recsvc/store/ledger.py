@@ -55,7 +55,7 @@ def claim_run(
         RunInProgressError: another run of the job is running.
         NightDoneError: this night has been run.
     """
-    values = {"job": job, "status": "running", "host": host}
+    values: dict[str, Any] = {"job": job, "status": "running", "host": host}
     values |= {"settings": settings, "versions": versions}
     try:
         with writing(engine) as connection:

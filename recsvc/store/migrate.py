@@ -9,14 +9,24 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError
 
 import recsvc
-from recsvc.errors import ConfigurationError
+from recsvc.errors import ConfigurationError, RecsvcError
+from recsvc.store import transient
 from recsvc.store.engine import is_sqlite, reading
 from recsvc.store.schema import metadata
 from recsvc.store.views import VIEWS, View
 
 VERSION_TABLE = "recsvc_alembic_version"
+MIGRATION_LOCK = int.from_bytes(b"recsvc")  # advisory locks are numbers, of one database
+LOCK_TIMEOUT_S, ATTEMPTS = 5.0, 4
+
+
+class DatabaseBusyError(RecsvcError):
+    """Others kept a lock for too long; nothing was changed, and it can be tried again."""
+
+    exit_code = 75
 
 
 def scripts_directory() -> Path:
@@ -33,18 +43,64 @@ def alembic_config() -> Config:
     return config
 
 
-def upgrade(engine: sa.Engine, revision: str = "head") -> None:
-    """Run the migrations that are missing, each in a transaction of its own."""
-    config = alembic_config()
-    config.attributes["engine"] = engine
-    command.upgrade(config, revision)
+def upgrade(
+    engine: sa.Engine,
+    revision: str = "head",
+    *,
+    lock_timeout: float = LOCK_TIMEOUT_S,
+    attempts: int = ATTEMPTS,
+) -> None:
+    """Run the migrations that are missing, each in a transaction of its own.
+
+    Several upgrades at once wait for each other; each migration is run by one of them.
+
+    Args:
+        engine: the database.
+        revision: the last one to run.
+        lock_timeout: seconds to wait for a lock; whoever comes later queues behind the wait.
+        attempts: tries of each migration.
+
+    Raises:
+        DatabaseBusyError: others kept what a migration has to lock; it changed nothing.
+    """
+    config = _config(engine, lock_timeout)
+    script = ScriptDirectory.from_config(config)
+    steps = [step.revision for step in script.iterate_revisions(revision, "base")]
+    for step in reversed(steps):
+        try:
+            for attempt in transient.attempts(attempts):
+                with attempt:
+                    command.upgrade(config, step)
+        except DBAPIError as error:
+            if not transient.is_transient(error):
+                raise
+            raise DatabaseBusyError(
+                f"The migration to {step} changed nothing: others held what it has to lock, at "
+                f"each of {attempts} tries. End their long transactions, or wait, and run "
+                "`recsvc db upgrade` again."
+            ) from error
 
 
-def downgrade(engine: sa.Engine, revision: str) -> None:
-    """Undo migrations down to ``revision``."""
+def downgrade(engine: sa.Engine, revision: str, *, lock_timeout: float = LOCK_TIMEOUT_S) -> None:
+    """Undo migrations down to ``revision``, all or none of them."""
+    command.downgrade(_config(engine, lock_timeout), revision)
+
+
+def _config(engine: sa.Engine, lock_timeout: float) -> Config:
     config = alembic_config()
-    config.attributes["engine"] = engine
-    command.downgrade(config, revision)
+    config.attributes |= {"engine": engine, "lock_timeout": lock_timeout}
+    return config
+
+
+def be_the_only_migration(connection: sa.Connection, lock_timeout: float) -> None:
+    """Wait for another migration to end, and for no lock longer than ``lock_timeout`` seconds.
+
+    Both hold for the transaction. SQLite needs neither: a writing transaction is alone there.
+    """
+    if not is_sqlite(connection):
+        milliseconds = str(round(lock_timeout * 1000))
+        connection.execute(sa.select(sa.func.set_config("lock_timeout", milliseconds, True)))
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
 
 
 def head_revision() -> str:

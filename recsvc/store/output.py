@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import chain
 
 import pandas as pd
 import sqlalchemy as sa
@@ -21,9 +20,9 @@ def write_output(
 ) -> int:
     """Write the rows of a run and return how many.
 
-    On PostgreSQL a new table is filled, given its keys and then attached as the run's partition.
-    On SQLite the rows are committed in batches, so that a heartbeat gets its turn in between; what
-    an earlier try left is deleted first.
+    On PostgreSQL a new table is filled, given its keys and then attached as the run's partition; on
+    SQLite the rows are committed in batches, so that a heartbeat gets its turn in between.
+    What an earlier try left is deleted first.
 
     Args:
         engine: the database.
@@ -79,16 +78,18 @@ def _write_partition(
     key = ", ".join(column.name for column in table.primary_key.columns)
     unique = next(c for c in table.constraints if isinstance(c, sa.UniqueConstraint))
     pair = ", ".join(column.name for column in unique.columns)
-    first = next(frames, None)
     with writing(engine) as connection:
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
         connection.exec_driver_sql(
             f"CREATE TABLE {name} (LIKE {table.name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS "
             f"INCLUDING COMMENTS, CHECK (run_id = {claim.run_id}))"
         )
-        rows = chain([first], frames) if first is not None else frames
-        written = insert(connection, table, rows, into=name)
+    checkpoint(f"write:{table.name}:created")
+    # Ranking goes on while rows are copied: no lock on the parent table is held meanwhile.
+    with writing(engine) as connection:
+        written = insert(connection, table, frames, into=name)
         checkpoint(f"write:{table.name}:copied")
+    with writing(engine) as connection:
         connection.exec_driver_sql(f"ALTER TABLE {name} ADD PRIMARY KEY ({key})")
         connection.exec_driver_sql(f"ALTER TABLE {name} ADD UNIQUE ({pair})")
         connection.exec_driver_sql(
@@ -96,7 +97,6 @@ def _write_partition(
         )
         connection.exec_driver_sql(f"ANALYZE {name}")
         checkpoint(f"write:{table.name}:attached")
-        # Last, because it locks the run's row, which the heartbeat renews meanwhile.
         renew(connection, claim)
     return written
 

@@ -15,7 +15,14 @@ from recsvc.store.clock import database_now
 from recsvc.store.engine import reading, writing
 from recsvc.store.ledger import Claim, update_run
 from recsvc.store.output import delete_output, partitions_left
-from recsvc.store.schema import models, publications, recommendations, runs, user_metrics
+from recsvc.store.schema import (
+    models,
+    publications,
+    recommendations,
+    runs,
+    similar_movies,
+    user_metrics,
+)
 from recsvc.store.snapshot import snapshot
 from recsvc.store.transient import is_transient
 
@@ -52,6 +59,13 @@ def published_run(engine: sa.Engine) -> sa.Row[Any] | None:
         if current is None:
             return None
         return connection.execute(sa.select(runs).where(runs.c.run_id == current.run_id)).one()
+
+
+def newest_published_run(engine: sa.Engine) -> sa.Row[Any] | None:
+    """Return the newest run that was ever published, whether readers still see it or not."""
+    newest = sa.select(sa.func.max(publications.c.run_id)).scalar_subquery()
+    with reading(engine) as connection:
+        return connection.execute(sa.select(runs).where(runs.c.run_id == newest)).one_or_none()
 
 
 def published_user_metrics(
@@ -93,16 +107,12 @@ def publish(engine: sa.Engine, claim: Claim, reason: str) -> None:
 
 def retained_runs(connection: sa.Connection) -> list[int]:
     """Return the runs whose output rows are there to be shown, the newest first."""
-    published = (
-        sa.select(runs.c.run_id)
-        .where(runs.c.status == "published", _has_output())
-        .order_by(runs.c.run_id.desc())
-    )
-    return list(connection.scalars(published))
+    kept = sa.select(runs.c.run_id).where(_is_retained()).order_by(runs.c.run_id.desc())
+    return list(connection.scalars(kept))
 
 
-def _has_output() -> sa.ColumnElement[bool]:
-    return sa.exists().where(recommendations.c.run_id == runs.c.run_id)
+def _is_retained() -> sa.ColumnElement[bool]:
+    return sa.and_(runs.c.status == "published", runs.c.pruned_at.is_(None))
 
 
 def roll_back(engine: sa.Engine, run_id: int | None = None) -> Publication:
@@ -115,27 +125,24 @@ def roll_back(engine: sa.Engine, run_id: int | None = None) -> Publication:
         current = current_publication(connection)
         if current is None:
             raise UsageError("Nothing is published yet: run `recsvc retrain`.")
-        candidates = [run for run in retained_runs(connection) if run != current.run_id]
+        others = [run for run in retained_runs(connection) if run != current.run_id]
         if run_id is None:
-            earlier = [run for run in candidates if run < current.run_id]
-            if not earlier:
-                raise UsageError(f"No earlier run than {current.run_id} is kept.")
-            run_id = earlier[0]
-        if run_id not in candidates:
-            kept = ", ".join(map(str, candidates)) or "none"
+            run_id = next((run for run in others if run < current.run_id), None)
+            if run_id is None:
+                raise UsageError(f"No run earlier than {current.run_id} is kept.")
+        # The row stays locked until the switch is done, so that prune cannot give it up meanwhile.
+        chosen = sa.select(runs.c.run_id).where(runs.c.run_id == run_id, _is_retained())
+        if run_id not in others or connection.scalar(chosen.with_for_update()) is None:
+            kept = ", ".join(map(str, others)) or "none"
             raise UsageError(f"Run {run_id} cannot be shown: other runs kept are {kept}.")
+        now = database_now(connection)
+        reason = f"rolled back from run {current.run_id}"
         connection.execute(
             sa.insert(publications).values(
-                run_id=run_id,
-                published_at=database_now(connection),
-                action="rollback",
-                reason=f"rolled back from run {current.run_id}",
+                run_id=run_id, published_at=now, action="rollback", reason=reason
             )
         )
-        publication = current_publication(connection)
-    if publication is None:
-        raise UsageError("Nothing is published.")
-    return publication
+    return Publication(run_id, now, "rollback", reason)
 
 
 def prune(engine: sa.Engine, keep: int, *, lock_timeout: float) -> list[int]:
@@ -147,37 +154,47 @@ def prune(engine: sa.Engine, keep: int, *, lock_timeout: float) -> list[int]:
     pruned: list[int] = []
     for run_id in _doomed(engine, keep):
         checkpoint("prune:run")
+        if not _give_up(engine, run_id):
+            continue
+        checkpoint("prune:given_up")
         try:
             delete_output(engine, run_id, lock_timeout=lock_timeout)
         except sa.exc.DBAPIError as error:
             if not is_transient(error):
                 raise
             log.warning("run %d is in use and is pruned another time: %s", run_id, error.orig)
-            continue
-        with writing(engine) as connection:
-            connection.execute(
-                sa.update(models).where(models.c.run_id == run_id).values(arrays=None)
-            )
-            connection.execute(sa.delete(user_metrics).where(user_metrics.c.run_id == run_id))
-        pruned.append(run_id)
+        else:
+            pruned.append(run_id)
     return pruned
 
 
 def _doomed(engine: sa.Engine, keep: int) -> list[int]:
+    """Return runs that have ended, have something left, and are not to be kept."""
     with reading(engine) as connection:
+        kept = set(retained_runs(connection)[:keep])
+        ended = sa.select(runs.c.run_id).where(runs.c.status != "running")
+        left = [
+            sa.exists().where(recommendations.c.run_id == runs.c.run_id),
+            sa.exists().where(similar_movies.c.run_id == runs.c.run_id),
+            sa.exists().where(models.c.run_id == runs.c.run_id, models.c.arrays.is_not(None)),
+            sa.exists().where(user_metrics.c.run_id == runs.c.run_id),
+            runs.c.run_id.in_(partitions_left(connection)),
+        ]
+        return sorted(set(connection.scalars(ended.where(sa.or_(*left)))) - kept)
+
+
+def _give_up(engine: sa.Engine, run_id: int) -> bool:
+    """Mark a run as not to be shown any more, unless readers see it."""
+    with writing(engine) as connection:
+        connection.execute(
+            sa.update(runs)
+            .where(runs.c.run_id == run_id)
+            .values(pruned_at=database_now(connection))
+        )
         current = current_publication(connection)
-        kept = set(retained_runs(connection)[:keep]) | ({current.run_id} if current else set())
-        with_arrays = sa.exists().where(
-            models.c.run_id == runs.c.run_id, models.c.arrays.is_not(None)
-        )
-        with_figures = sa.exists().where(user_metrics.c.run_id == runs.c.run_id)
-        ended = sa.select(runs.c.run_id).where(
-            runs.c.status != "running", _has_output() | with_arrays | with_figures
-        )
-        left = partitions_left(connection)
-        return sorted((set(connection.scalars(ended)) | left) - kept - running(connection))
-
-
-def running(connection: sa.Connection) -> set[int]:
-    """Return the runs under way, whose rows are not shown yet."""
-    return set(connection.scalars(sa.select(runs.c.run_id).where(runs.c.status == "running")))
+        if current is not None and current.run_id == run_id:
+            connection.rollback()
+            return False
+        connection.execute(sa.update(models).where(models.c.run_id == run_id).values(arrays=None))
+        connection.execute(sa.delete(user_metrics).where(user_metrics.c.run_id == run_id))
+    return True

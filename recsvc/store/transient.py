@@ -47,7 +47,7 @@ def attempts(count: int) -> Iterator[tenacity.AttemptManager]:
         tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_transient),
             stop=tenacity.stop_after_attempt(count),
-            wait=tenacity.wait_exponential_jitter(initial=FIRST_WAIT_S, max=LONGEST_WAIT_S),
+            wait=tenacity.wait_exponential_jitter(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
             sleep=_sleep,
             before_sleep=_announce,
             reraise=True,

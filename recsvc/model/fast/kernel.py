@@ -1,0 +1,383 @@
+"""The compiled inner loop: one shard of users against a snapshot of the item side.
+
+An item's row has ``d + 1`` columns, its embedding and then its bias; a user's row gets a constant
+one as its last column, so that a score is one dot product. ``train_shard`` is a pure function of
+the item side and the shard: it writes nothing but its own users' rows and its own change buffers.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from recsvc.model.factors import Float32
+from recsvc.model.fast.compiling import compiled, inlined
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+#: LightFM's clipping of a sample's gradient.
+MAX_LOSS = np.float32(10.0)
+#: Regularisation never shrinks a shard's copy of the items by more than this within one block.
+MIN_SHRINK = np.float32(1e-6)
+#: BPR: draws for a negative before a sample is skipped, which only a user of nearly all items is.
+MAX_DRAWS = 100
+#: SplitMix64's increment, 2**64 divided by the golden ratio.
+GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
+
+class SideSnapshot(NamedTuple):
+    """Items or users at the start of a block: ``n`` rows of ``width`` columns."""
+
+    rows: Float32  #: ``(n, width)`` identity and tokens summed
+    squares: Float32  #: ``(n, width)`` AdaGrad sums of the identity embeddings
+    weights: Float32  #: ``(n,)`` feature value of the identity token
+    token_rates: Float32  #: ``(n,)`` learning rates summed over the row's shared tokens
+    row_tokens: Float32  #: ``(n,)`` number of tokens in the row, identity included
+
+
+class ShardRows(NamedTuple):
+    """The positives of a shard's users, sorted by user and item; no other shard sees them."""
+
+    users: Int32  #: ``(n_shard_users,)`` each user's row in the user side
+    indptr: Int64  #: ``(n_shard_users + 1,)``
+    indices: Int32  #: ``(nnz,)`` items
+    sample_weights: Float32  #: ``(nnz,)``, or empty when all are one
+    visits: Int32  #: ``(n_shard_users,)`` scratch: the order of users in a block
+    order: Int32  #: ``(nnz,)`` scratch: the order of a user's positives in an epoch
+
+
+class ItemChanges(NamedTuple):
+    """A shard's private copies of the item rows that it writes in one block."""
+
+    slots: Int32  #: ``(n_items,)`` position of an item's copy, -1 without one
+    touched: Int32  #: ``(capacity,)`` item of each copy
+    rows: Float32  #: ``(capacity, d + 1)``
+    squares: Float32  #: ``(capacity, d + 1)``
+    gradients: Float32  #: ``(capacity, d + 1)`` the row's gradients summed
+
+
+class UserChanges(NamedTuple):
+    """What the users' shared tokens need from a block; empty arrays where there are none."""
+
+    own: Float32  #: ``(n_users, d)`` identity embeddings, apart from the tokens
+    gradients: Float32  #: ``(n_users, d)`` the row's gradients summed
+    squares: Float32  #: ``(n_users, d)`` their squares summed
+
+
+class Scratch(NamedTuple):
+    """Rows of the user who is being visited."""
+
+    user: Float32  #: ``(d + 1,)`` the row, then a constant one
+    row: Float32  #: ``(1, d)`` the row
+    squares: Float32  #: ``(1, d)`` its AdaGrad sums
+    gradients: Float32  #: ``(1, d)`` its gradients summed over the visit
+    difference: Float32  #: ``(d,)`` negative minus positive item
+
+    @classmethod
+    def for_components(cls, d: int) -> "Scratch":
+        """Fresh arrays."""
+        return cls(
+            user=np.ones(d + 1, np.float32),
+            row=np.empty((1, d), np.float32),
+            squares=np.empty((1, d), np.float32),
+            gradients=np.empty((1, d), np.float32),
+            difference=np.empty(d, np.float32),
+        )
+
+
+class Block(NamedTuple):
+    """The scalars of one block."""
+
+    seed: np.uint64
+    number: int  #: counted from 0 within the epoch
+    n_blocks: int  #: in this epoch
+    n_shards: int
+    bpr: bool  #: BPR, else WARP
+    learning_rate: np.float32
+    item_alpha: float
+
+
+class BlockResult(NamedTuple):
+    """Counts of one shard in one block."""
+
+    n_touched: int  #: item rows written
+    samples: int
+    violations: int
+    loss: float  #: sum over the samples of the gradient's factor
+    mean_rates: float  #: sum over the updates of the mean learning rate, for lazy regularisation
+
+
+@inlined
+def _mix(counter: Any) -> Any:
+    """Scramble a counter into 64 random bits (SplitMix64: Steele, Lea and Flood 2014)."""
+    z = (counter ^ (counter >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@inlined
+def _below(bits: Any, bound: Any) -> Any:
+    """Scale random bits to ``0 .. bound - 1`` with a multiplication (Lemire 2019)."""
+    return np.int64(((bits >> np.uint64(32)) * np.uint64(bound)) >> np.uint64(32))
+
+
+@compiled
+def _shuffled_range(values: Any, low: Any, high: Any, counter: Any) -> Any:
+    """Fill ``values[low:high]`` with a permutation of ``0 ..``; returns the counter."""
+    for k in range(high - low):
+        counter += GAMMA
+        other = _below(_mix(counter), k + 1)
+        values[low + k] = values[low + other]
+        values[low + other] = k
+    return counter
+
+
+@compiled
+def _holds(indices: Any, low: Any, high: Any, item: Any) -> Any:
+    """Whether the ascending ``indices[low:high]`` hold ``item``."""
+    end = high
+    while low < high:
+        middle = (low + high) >> 1
+        if indices[middle] < item:
+            low = middle + 1
+        else:
+            high = middle
+    return low < end and indices[low] == item
+
+
+@inlined
+def _dot(user: Any, rows: Any, row: Any) -> Any:
+    total = np.float32(0.0)
+    for c in range(user.shape[0]):
+        total += user[c] * rows[row, c]
+    return total
+
+
+@inlined
+def _score(user: Any, item: Any, item_rows: Any, copies: Any, slots: Any) -> Any:
+    """Score by the shard's own copy of the item's row, or else by the shared row."""
+    slot = slots[item]
+    return _dot(user, copies, slot) if slot >= 0 else _dot(user, item_rows, item)
+
+
+@inlined
+def _copy_row(rows: Any, row: Any, copies: Any, slot: Any) -> None:
+    for c in range(rows.shape[1]):
+        copies[slot, c] = rows[row, c]
+
+
+@inlined
+def _clear_row(rows: Any, row: Any) -> None:
+    for c in range(rows.shape[1]):
+        rows[row, c] = 0.0
+
+
+@inlined
+def _subtract_rows(difference: Any, rows: Any, minuend: Any, subtrahend: Any) -> None:
+    for c in range(difference.shape[0]):
+        difference[c] = rows[minuend, c] - rows[subtrahend, c]
+
+
+@inlined
+def _add_scaled(rows: Any, row: Any, scale: Any, vector: Any) -> None:
+    for c in range(vector.shape[0]):
+        rows[row, c] += scale * vector[c]
+
+
+@inlined
+def _adagrad(rows: Any, squares: Any, row: Any, scale: Any, step: Any, direction: Any) -> Any:
+    """One AdaGrad step of an identity embedding, as its row sees it.
+
+    With a feature value ``w`` and the row's gradient ``g``, the embedding's gradient is ``w g``
+    and its step moves the row ``w`` times as far. ``scale * direction`` is the embedding's
+    gradient, ``step * direction`` the row's move before its division by the root of the sum.
+    Returns the sum of ``1 / sqrt(squares)`` before the step.
+    """
+    total = np.float32(0.0)
+    for c in range(direction.shape[0]):
+        inverse_root = np.float32(1.0) / np.sqrt(squares[row, c])
+        gradient = scale * direction[c]
+        rows[row, c] -= step * inverse_root * direction[c]
+        squares[row, c] += gradient * gradient
+        total += inverse_root
+    return total
+
+
+@compiled
+def _draw_warp(
+    user: Any,
+    margin: Any,
+    item_rows: Any,
+    copies: Any,
+    slots: Any,
+    indices: Any,
+    start: Any,
+    stop: Any,
+    max_sampled: Any,
+    counter: Any,
+) -> Any:
+    """Draw items until one that is no positive scores above ``margin``.
+
+    Returns ``(item, draws before it, counter)``, with item -1 after ``max_sampled`` draws.
+    """
+    for draw in range(max_sampled):
+        counter += GAMMA
+        item = _below(_mix(counter), slots.shape[0])
+        if _score(user, item, item_rows, copies, slots) > margin and not _holds(
+            indices, start, stop, item
+        ):
+            return item, draw, counter
+    return np.int64(-1), max_sampled, counter
+
+
+@compiled
+def _draw_bpr(indices: Any, start: Any, stop: Any, counter: Any) -> Any:
+    """Draw a positive of another user of the shard, so that items come up by popularity."""
+    for _ in range(MAX_DRAWS):
+        counter += GAMMA
+        item = np.int64(indices[_below(_mix(counter), indices.shape[0])])
+        if not _holds(indices, start, stop, item):
+            return item, counter
+    return np.int64(-1), counter
+
+
+@compiled
+def train_shard(  # noqa: C901, PLR0912, PLR0915  (one loop whose state stays in registers)
+    items: SideSnapshot,
+    users: SideSnapshot,
+    shard: ShardRows,
+    item_changes: ItemChanges,
+    user_changes: UserChanges,
+    scratch: Scratch,
+    penalties: Float32,
+    block: Block,
+) -> BlockResult:
+    """Walk one block of a shard's samples, user by user.
+
+    Each user contributes a random part of its positives, one in ``n_blocks``, so that an epoch
+    takes every positive once.
+
+    Args:
+        items: the item side, read only.
+        users: the user side; the rows and squares of the shard's users are updated in place.
+        shard: the users and their positives.
+        item_changes: empty buffers (all slots -1), filled with this shard's copies.
+        user_changes: filled for the shard's users if users have shared tokens.
+        scratch: overwritten.
+        penalties: WARP's weight of a violation found at the first, second, ... draw; its length
+            is the number of draws.
+        block: the scalars.
+    """
+    item_rows, item_squares, item_weights = items.rows, items.squares, items.weights
+    user_rows, user_squares = users.rows, users.squares
+    indptr, indices, sample_weights = shard.indptr, shard.indices, shard.sample_weights
+    slots, touched = item_changes.slots, item_changes.touched
+    rows, squares, gradients = item_changes.rows, item_changes.squares, item_changes.gradients
+    width = item_rows.shape[1]
+    d = width - 1
+    one = np.float32(1.0)
+    max_sampled = penalties.shape[0]
+    user, difference = scratch.user, scratch.difference
+    own_row, own_squares, own_gradients = scratch.row, scratch.squares, scratch.gradients
+    n_touched, samples, violations = 0, 0, 0
+    total_loss, mean_rates = 0.0, 0.0
+    # the items' true rows are the stored ones times `shrink`; `growth` is its inverse
+    shrink, growth = one, one
+
+    counter = _shuffled_range(shard.visits, 0, len(shard.visits), block.seed)
+    for local in shard.visits:
+        u = shard.users[local]
+        start, stop = indptr[local], indptr[local + 1]
+        if block.number == 0:
+            counter = _shuffled_range(shard.order, start, stop, counter)
+        # a phase of its own lets users with fewer positives than blocks take turns
+        phase = _below(_mix(np.uint64(u) * GAMMA), block.n_blocks)
+        low = start + (block.number * (stop - start) + phase) // block.n_blocks
+        high = start + ((block.number + 1) * (stop - start) + phase) // block.n_blocks
+        if low == high:
+            continue
+        user_weight = users.weights[u]
+        _copy_row(user_rows, u, own_row, 0)
+        _copy_row(user_squares, u, own_squares, 0)
+        _clear_row(own_gradients, 0)
+        for k in range(low, high):
+            for c in range(d):
+                user[c] = own_row[0, c]
+            position = start + shard.order[k]
+            positive = np.int64(indices[position])
+            weight = sample_weights[position] if len(sample_weights) > 0 else one
+            samples += 1
+            score = _score(user, positive, item_rows, rows, slots)
+            if block.bpr:
+                negative, counter = _draw_bpr(indices, start, stop, counter)
+                if negative < 0:
+                    continue
+                other = _score(user, negative, item_rows, rows, slots)
+                loss = weight / (one + np.exp((score - other) * shrink))
+            else:
+                negative, draw, counter = _draw_warp(
+                    user,
+                    score - growth,
+                    item_rows,
+                    rows,
+                    slots,
+                    indices,
+                    start,
+                    stop,
+                    max_sampled,
+                    counter,
+                )
+                if negative < 0:
+                    continue
+                loss = min(weight * penalties[draw], MAX_LOSS)
+            violations += 1
+            total_loss += loss
+
+            for item in (positive, negative):
+                if slots[item] < 0:
+                    slots[item] = n_touched
+                    touched[n_touched] = item
+                    _copy_row(item_rows, item, rows, n_touched)
+                    _copy_row(item_squares, item, squares, n_touched)
+                    _clear_row(gradients, n_touched)
+                    n_touched += 1
+            p, q = slots[positive], slots[negative]
+            _subtract_rows(difference, rows, q, p)
+            slope = loss * shrink
+            step = block.learning_rate * loss * growth
+            w = item_weights[positive]
+            roots = _adagrad(rows, squares, p, w * loss, -step * w * w, user)
+            w = item_weights[negative]
+            roots += _adagrad(rows, squares, q, w * loss, step * w * w, user)
+            w = user_weight
+            step = block.learning_rate * slope * w * w
+            roots += _adagrad(own_row, own_squares, 0, w * slope, step, difference)
+            _add_scaled(gradients, p, -loss * growth, user)
+            _add_scaled(gradients, q, loss * growth, user)
+            _add_scaled(own_gradients, 0, slope, difference)
+
+            rates = (
+                block.learning_rate * roots
+                + items.token_rates[positive]
+                + items.token_rates[negative]
+                + users.token_rates[u]
+            )
+            tokens = items.row_tokens[positive] + items.row_tokens[negative] + users.row_tokens[u]
+            mean_rate = rates / (width * tokens)
+            mean_rates += mean_rate
+            decay = np.float32(block.item_alpha * block.n_shards * mean_rate)
+            shrink = max(shrink / (one + decay), MIN_SHRINK)
+            growth = one / shrink
+
+        if len(user_changes.gradients) > 0:
+            for c in range(d):
+                grown = own_squares[0, c] - user_squares[u, c]
+                user_changes.gradients[u, c] = own_gradients[0, c]
+                user_changes.squares[u, c] = grown / (user_weight * user_weight)
+            if len(user_changes.own) > 0:
+                for c in range(d):
+                    user_changes.own[u, c] += (own_row[0, c] - user_rows[u, c]) / user_weight
+        _copy_row(own_row, 0, user_rows, u)
+        _copy_row(own_squares, 0, user_squares, u)
+    return BlockResult(n_touched, samples, violations, total_loss, mean_rates)

@@ -1,0 +1,189 @@
+"""What the documentation says is run here: commands, queries, names."""
+
+import importlib.util
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from recsvc import errors
+from recsvc.cli import main
+from recsvc.settings import Settings
+from recsvc.store.engine import open_engine, reading
+from recsvc.store.views import VIEWS
+from tests import taste
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")])
+
+#: The commands that outsiders rely on.
+CONTRACT = {
+    *("db upgrade", "db check", "db current"),
+    *("ingest", "retrain", "schedule", "status", "runs", "metrics"),
+    *("recommend", "similar", "explain", "rollback", "prune", "synth", "download"),
+}
+
+QUICK = {
+    "RECSVC_THREADS": "1",
+    "RECSVC_COMPONENTS": "16",
+    "RECSVC_EPOCHS": "10",
+    "RECSVC_LEARNING_RATE": "0.05",
+    "RECSVC_TOP_N": "20",
+    "RECSVC_SIMILAR_N": "5",
+}
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    """The module that writes the generated files."""
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the code blocks of a page in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.M)
+
+
+def queries() -> list[tuple[Path, str]]:
+    """Return every SQL statement of the documentation with its page."""
+    return [(page, query) for page in PAGES for query in blocks(page, "sql")]
+
+
+# --- generated files -------------------------------------------------------------------------
+
+
+def test_generated_pages_are_what_the_code_says(generator: ModuleType) -> None:
+    for name, text in generator.render().items():
+        assert (DOCS / name).read_text("utf-8") == text, f"docs/{name} is old: run `make docs`"
+
+
+def test_every_setting_is_documented() -> None:
+    page = (DOCS / "settings.md").read_text("utf-8")
+    for name, field in Settings.model_fields.items():
+        variable = field.validation_alias or f"RECSVC_{name.upper()}"
+        assert f"| `{variable}` |" in page
+        assert field.description
+
+
+def test_every_view_is_documented_column_by_column() -> None:
+    page = (DOCS / "schema.md").read_text("utf-8")
+    for view in VIEWS:
+        section = page.split(f"### {view.name}\n")[1].split("\n### ")[0]
+        assert all(f"| `{column}` |" in section for column in view.columns)
+        assert f"`{view.name}`" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_every_command_of_the_contract_exists(generator: ModuleType) -> None:
+    assert {name for name, _ in generator.commands()} >= CONTRACT
+
+
+def test_every_command_shows_an_example_of_itself(generator: ModuleType) -> None:
+    for name, command in generator.commands():
+        _, found, example = (command.help or "").partition("Example:")
+        assert found, f"recsvc {name} --help has no example"
+        assert " ".join(example.split()).startswith(f"recsvc {name}")
+
+
+def test_every_exit_code_is_explained() -> None:
+    page = (DOCS / "operating.md").read_text("utf-8")
+    codes = {
+        found.exit_code
+        for found in vars(errors).values()
+        if isinstance(found, type) and issubclass(found, errors.RecsvcError)
+    }
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.M)} == codes | {0, 1, 2}
+
+
+def test_links_lead_to_files_that_exist() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        named = set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.M))
+        assert named <= targets, page.name
+
+
+# --- commands and queries --------------------------------------------------------------------
+
+
+@pytest.fixture
+def published(tmp_path: Path, database_url: sa.URL, monkeypatch: pytest.MonkeyPatch) -> sa.URL:
+    """A database with two runs, so that rolling back has a meaning, in a newcomer's folder."""
+    reader = [(42, movie, 5.0, taste.START) for movie in range(2, 40, 4)]
+    bad = [(42, 1, 7.0, taste.START)]
+    folder = tmp_path / "ml-latest-small"
+    taste.write_files(folder, ratings=[*taste.rating_rows(), *reader, *bad])
+    monkeypatch.chdir(tmp_path)
+    for name, value in QUICK.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DATABASE_URL", database_url.render_as_string(hide_password=False))
+    run("recsvc ingest ml-latest-small")
+    run("recsvc retrain")
+    run("recsvc retrain --force")
+    return database_url
+
+
+def run(line: str) -> None:
+    """Run a line as a shell would, as far as documentation goes: variables, ``&&``, recsvc."""
+    for part in line.split("&&"):
+        words = shlex.split(part)
+        variables = {}
+        while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+            name, _, value = words.pop(0).partition("=")
+            variables[name] = value
+        assert words[0] == "recsvc", f"this test does not know how to run {part!r}"
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            _recsvc(words[1:])
+
+
+def _recsvc(words: list[str]) -> None:
+    try:
+        main(words)
+    except SystemExit as ending:
+        assert not ending.code, f"recsvc {' '.join(words)} ended with {ending.code}"
+
+
+def lines(page: Path) -> Iterator[str]:
+    """Yield the commands of a page, but for exports: the database is the test's."""
+    for block in blocks(page, "console"):
+        for line in block.splitlines():
+            assert line.startswith("$ "), f"{page.name}: {line}"
+            if not line.startswith("$ export "):
+                yield line.removeprefix("$ ")
+
+
+#: Commands that need the network, run for ever, or make roles.
+ELSEWHERE = ("recsvc download", "recsvc schedule", "recsvc grant-reader")
+
+
+def test_commands_and_queries_of_the_documentation_run(published: sa.URL) -> None:
+    for page in PAGES:
+        for line in lines(page):
+            if not line.startswith(ELSEWHERE):
+                run(line.replace("--ratings 1000000", "--ratings 1000"))
+    engine = open_engine(published)
+    for page, query in queries():
+        with engine.connect() as connection:
+            result = connection.exec_driver_sql(query)
+            found = result.all() if result.returns_rows else []
+            assert found or "alarm" in page.read_text("utf-8"), f"{page.name}: {query}"
+    engine.dispose()
