@@ -264,11 +264,13 @@ def worker(path: Path, trainer: str, epochs: int, threads: int) -> None:
     TRAINERS[trainer](generated_tiny(), replace(LARGE, epochs=1), 0, threads)
     data = Data(sp.load_npz(path / "positives.npz"), sp.load_npz(path / "features.npz"))
     hyper = Hyperparameters() if path.name.startswith("movielens") else LARGE
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     TRAINERS[trainer](data, replace(hyper, epochs=epochs), 0, threads)
-    seconds = time.perf_counter() - started
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu_started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "peak": peak, "positives": data.positives.nnz}))
+    print(
+        json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak, "positives": data.positives.nnz})
+    )
 
 
 def generated_tiny() -> Data:

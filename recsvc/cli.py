@@ -33,6 +33,7 @@ from recsvc.signals import Stopped, handled_by, stop
 from recsvc.store import migrate, publication, readers
 from recsvc.store.engine import open_engine, reading
 from recsvc.store.grants import grant_reader
+from recsvc.store.ledger import last_scheduled
 
 app = typer.Typer(
     help="Nightly recommendations as SQL tables. The database is named by DATABASE_URL.",
@@ -257,7 +258,11 @@ def schedule_command() -> None:
     Example: recsvc schedule
     """
     settings = Settings.read()
-    raise typer.Exit(schedule(_engine(settings), settings, JOB))
+    engine = _engine(settings)
+    with reading(engine) as connection:
+        last = last_scheduled(connection, JOB)
+    engine.dispose()  # a scheduler that waits for a night holds no connection
+    raise typer.Exit(schedule(settings, last))
 
 
 @app.command()

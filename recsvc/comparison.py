@@ -1,7 +1,7 @@
 """How tonight's models compare: with each other, and with what is in service."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,13 @@ import sqlalchemy as sa
 from recsvc.errors import PublicationRefusedError
 from recsvc.model.dataset import Interactions
 from recsvc.model.evaluation import Evaluation, evaluate
+from recsvc.model.fast.early_stopping import EarlyStopping
+from recsvc.model.fast.state import EpochProgress
 from recsvc.model.gate import Decision, Incumbent, decide
+from recsvc.model.hybrid import TrainedModel, Training
 from recsvc.model.hyperparameters import Hyperparameters
-from recsvc.model.lineup import HYBRID, LINEUP, POPULAR, Training, fit_model
-from recsvc.model.split import Split
+from recsvc.model.lineup import HYBRID, LINEUP, POPULAR, fit_hybrid, fit_model
+from recsvc.model.split import Positives, Split, split_positives
 from recsvc.run import Run
 from recsvc.settings import Recipe, Settings
 from recsvc.store import ledger
@@ -23,6 +26,7 @@ from recsvc.training_data import TrainingData
 
 KS = (5, 10, 20)
 GATE_METRIC, GATE_K = "ndcg", 10
+VALIDATION_FRACTION = 0.1
 
 
 def training_of(settings: Settings, recipe: Recipe | None = None) -> Training:
@@ -30,10 +34,54 @@ def training_of(settings: Settings, recipe: Recipe | None = None) -> Training:
     recipe = recipe or settings
     names = Hyperparameters.__dataclass_fields__
     chosen = {name: getattr(recipe, name) for name in names}
-    return Training(Hyperparameters(**chosen), recipe.seed, settings.threads)
+    return Training(
+        Hyperparameters(**chosen),
+        seed=recipe.seed,
+        threads=settings.threads,
+        trainer=recipe.trainer,
+        shards=recipe.shards,
+        blocks_per_epoch=recipe.blocks_per_epoch,
+    )
 
 
-def evaluate_lineup(run: Run, data: TrainingData, split: Split) -> dict[str, Evaluation]:
+def settle_epochs(run: Run, data: TrainingData, train: Positives) -> Training:
+    """Return how to train tonight: with early stopping, for as many epochs as a slice asks for.
+
+    A tenth of the training positives is set aside; the epoch with the best NDCG@10 on it is the
+    number of epochs for every fit of the night. The holdout is not looked at.
+    """
+    training, settings = training_of(run.settings), run.settings
+    if not settings.patience or settings.trainer != "fast":
+        return training
+    with run.phase("fit:epochs") as phase:
+        part = split_positives(train, VALIDATION_FRACTION, settings.seed)
+        seen, held_out = part.train.csr(), part.test.csr()
+        known = np.diff(seen.indptr) > 0
+        stopping = EarlyStopping(patience=settings.patience)
+
+        def on_epoch(_: EpochProgress, model: TrainedModel) -> bool:
+            nonlocal stopping
+            evaluation = evaluate(
+                model.factors(known),
+                seen,
+                held_out,
+                ks=(GATE_K,),
+                threads=settings.threads,
+                segments=False,
+            )
+            score = float(evaluation.per_user(GATE_METRIC, GATE_K)[1].mean())
+            stopping = stopping.after(score)
+            return stopping.should_stop
+
+        fit_hybrid(part.train, data.items, data.users, training, on_epoch=on_epoch)
+        phase.rows = stopping.best_epoch
+    epochs = max(1, stopping.best_epoch)
+    return replace(training, hyperparameters=replace(training.hyperparameters, epochs=epochs))
+
+
+def evaluate_lineup(
+    run: Run, data: TrainingData, split: Split, training: Training
+) -> dict[str, Evaluation]:
     """Fit each model on the same split and store its metrics; none where nothing is held out."""
     if not len(split.train.rows) or not len(split.test.rows):
         return {}
@@ -41,7 +89,6 @@ def evaluate_lineup(run: Run, data: TrainingData, split: Split) -> dict[str, Eva
     evaluations: dict[str, Evaluation] = {}
     for name in LINEUP:
         with run.phase(f"fit:{name}") as phase:
-            training = training_of(run.settings)
             factors = fit_model(name, split.train, data.items, data.users, training)
             phase.rows = len(split.train.rows)
         with run.phase(f"evaluate:{name}") as phase:

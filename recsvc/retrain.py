@@ -1,35 +1,40 @@
 """The nightly job: from rows in the database to recommendations that readers see."""
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from recsvc.comparison import evaluate_lineup, find_incumbent, pass_gate, training_of
+from recsvc.comparison import evaluate_lineup, find_incumbent, pass_gate, settle_epochs
 from recsvc.errors import PublicationRefusedError, RecsvcError
-from recsvc.model.archive import ArchivedModel, to_bytes
+from recsvc.model.archive import ArchivedModel, from_bytes, to_bytes
 from recsvc.model.baselines import popularity
-from recsvc.model.hybrid import TrainedModel
+from recsvc.model.hybrid import Start, TrainedModel, Training
 from recsvc.model.lineup import (
+    CF,
     HYBRID,
-    LINEUP,
     POPULAR,
+    FittedHybrid,
     fit_hybrid,
     user_sources,
 )
 from recsvc.model.split import all_positives
+from recsvc.model.warm import warm_start
 from recsvc.publishing import prune_runs, publish_run, verify_lists, write_lists
 from recsvc.run import OnPhase, Run, claimed_run, versions
 from recsvc.settings import Recipe, Settings
 from recsvc.store import ledger
+from recsvc.store.engine import reading
 from recsvc.store.publication import newest_published_run, published_run
+from recsvc.store.readers import archived_model
 from recsvc.training_data import TrainingData, hold_out, load_training_data
 
 log = logging.getLogger("recsvc")
 
 JOB = "retrain"
+WARM_SHARE = 5  # a warm start takes a fifth of the epochs
 
 
 @dataclass(frozen=True)
@@ -109,14 +114,12 @@ def _retrain(run: Run, *, force: bool) -> RetrainReport:
     with run.phase("split") as phase:
         split = hold_out(data.interactions, run.settings)
         phase.rows = len(split.test.rows)
-    evaluations = evaluate_lineup(run, data, split)
+    training = settle_epochs(run, data, split.train)
+    evaluations = evaluate_lineup(run, data, split, training)
     incumbent = find_incumbent(run, data, split, published) if evaluations and published else None
     decision = pass_gate(run, evaluations, incumbent, force=force)
     del split, evaluations
-    with run.phase("refit"):
-        positives = all_positives(data.interactions)
-        final = fit_hybrid(positives, data.items, data.users, training_of(run.settings))
-        _record_models(run, data, final.trained)
+    final = _refit(run, data, training, published)
     write_lists(run, data, final)
     verify_lists(run, data)
     reason = decision.reason if decision.passed else f"Forced: {decision.reason}"
@@ -156,25 +159,71 @@ def _same_run(run: Run, data: TrainingData) -> int | None:
     return None
 
 
-def _record_models(run: Run, data: TrainingData, final: TrainedModel) -> None:
-    hyperparameters = asdict(training_of(run.settings).hyperparameters)
-    rows: list[dict[str, Any]] = [
-        {
-            "model": name,
-            "hyperparameters": {} if name == POPULAR else hyperparameters,
-            "seed": run.settings.seed,
-            "epochs": 0 if name == POPULAR else run.settings.epochs,
-            "arrays": None,
-        }
-        for name in LINEUP
-    ]
+def _refit(
+    run: Run, data: TrainingData, training: Training, published: sa.Row[Any] | None
+) -> FittedHybrid:
+    """Fit the hybrid on all positives, going on from the published one where that is wanted."""
+    with run.phase("refit"):
+        positives = all_positives(data.interactions)
+        start = _start(run, data, published)
+        tonight = _for_a_fifth(training) if start else training
+        final = fit_hybrid(positives, data.items, data.users, tonight, start=start)
+        warm_from = published.run_id if start and published else None
+        rows = _model_rows(training, tonight, warm_from)
+        rows[-1]["arrays"] = to_bytes(_archived(data, final.trained))
+        ledger.record_models(run.engine, run.claim, rows)
+    return final
+
+
+def _start(run: Run, data: TrainingData, published: sa.Row[Any] | None) -> Start | None:
+    """Return the published embeddings, unless they are unwanted or of other settings."""
+    settings = run.settings
+    if not settings.warm_start or settings.trainer != "fast" or published is None:
+        return None
+    if Recipe.model_validate(published.settings).training() != settings.training():
+        return None
+    with reading(run.engine) as connection:
+        archived = from_bytes(archived_model(connection))
     interactions = data.interactions
-    archived = ArchivedModel(
-        final,
+    return warm_start(
+        archived,
+        interactions.users,
+        interactions.items,
+        data.users,
+        data.items,
+        seed=settings.seed,
+    )
+
+
+def _for_a_fifth(training: Training) -> Training:
+    epochs = -(-training.hyperparameters.epochs // WARM_SHARE)
+    return replace(training, hyperparameters=replace(training.hyperparameters, epochs=epochs))
+
+
+def _archived(data: TrainingData, trained: TrainedModel) -> ArchivedModel:
+    interactions = data.interactions
+    return ArchivedModel(
+        trained,
         interactions.users,
         interactions.items,
         sources=user_sources(interactions.positives, data.users),
         popularity=popularity(interactions.positives),
     )
-    rows[LINEUP.index(HYBRID)]["arrays"] = to_bytes(archived)
-    ledger.record_models(run.engine, run.claim, rows)
+
+
+def _model_rows(
+    compared: Training, refitted: Training, warm_from: int | None
+) -> list[dict[str, Any]]:
+    """Describe the line-up, the published hybrid last."""
+
+    def row(model: str, training: Training | None) -> dict[str, Any]:
+        return {
+            "model": model,
+            "hyperparameters": asdict(training.hyperparameters) if training else {},
+            "seed": compared.seed,
+            "epochs": training.hyperparameters.epochs if training else 0,
+            "warm_from": None,
+            "arrays": None,
+        }
+
+    return [row(POPULAR, None), row(CF, compared), row(HYBRID, refitted) | {"warm_from": warm_from}]

@@ -15,7 +15,6 @@ from queue import SimpleQueue
 from signal import Signals
 from typing import Protocol
 
-import sqlalchemy as sa
 from apscheduler.events import EVENT_SCHEDULER_STARTED
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.base import JobLookupError
@@ -29,8 +28,6 @@ from recsvc.errors import DatabaseUnreachableError, RunInProgressError
 from recsvc.nights import Nights
 from recsvc.settings import Settings
 from recsvc.signals import handled_by
-from recsvc.store.engine import reading
-from recsvc.store.ledger import last_scheduled
 
 log = logging.getLogger("recsvc")
 
@@ -222,19 +219,16 @@ def start_retrain(night: datetime) -> Child:
     )
 
 
-def schedule(engine: sa.Engine, settings: Settings, job: str) -> int:
+def schedule(settings: Settings, last: datetime | None) -> int:
     """Run the nightly job until stopped; return the exit code, 75 if a run was abandoned.
 
     Args:
-        engine: read once, to learn whether a night was missed; no connection is kept.
         settings: schedule, time zone and grace.
-        job: name of the job in the ledger.
+        last: the newest night in the ledger; ``None`` before the first.
     """
     nights = Nights.of(settings)
     now = datetime.now(UTC)
-    with reading(engine) as connection:
-        missed = nights.missed(last_scheduled(connection, job), now)
-    engine.dispose()
+    missed = nights.missed(last, now)
     log.info("schedule started", extra={"next": nights.following(now), "missed": missed})
     scheduler = Scheduler(nights, start_child=start_retrain, grace_seconds=settings.grace_seconds)
     return scheduler.serve(missed)

@@ -91,6 +91,30 @@ class Recipe(BaseSettings):
         False, description="Whether the feature weights of a movie are scaled to sum to one"
     )
 
+    trainer: Trainer = Field(
+        "fast",
+        description="`fast`: the same bytes at any number of threads; `lightfm`: LightFM's own "
+        "kernel, the same bytes with one thread only",
+    )
+    shards: int = Field(
+        8, ge=1, le=256, description="fast: parts of the users that train apart within a block"
+    )
+    blocks_per_epoch: int = Field(
+        4, ge=1, le=256, description="fast: how often the shards meet in an epoch"
+    )
+
+    patience: int = Field(
+        0,
+        ge=0,
+        description="fast: epochs without a better NDCG@10 on a validation slice after which the "
+        "number of epochs is settled; 0 trains all of them",
+    )
+    warm_start: bool = Field(
+        False,
+        description="fast: whether the published model is trained on for a fifth of the epochs, as "
+        "long as the settings stay the same; the lists then depend on the nights before",
+    )
+
     gate_tolerance: float = Field(
         0.01,
         ge=0,
@@ -205,6 +229,7 @@ class Settings(Recipe):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "notebook": {
+        "trainer": "lightfm",
         "loss": "bpr",
         "components": 40,
         "learning_rate": 0.05,

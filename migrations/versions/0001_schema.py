@@ -414,6 +414,9 @@ def create_tables() -> None:
         sa.Column("seed", BIG_ID, nullable=False, comment="Seed of its random numbers"),
         sa.Column("epochs", sa.Integer(), nullable=False, comment="Epochs that were trained"),
         sa.Column(
+            "warm_from", BIG_ID, nullable=True, comment="Run whose embeddings training went on from"
+        ),
+        sa.Column(
             "arrays",
             sa.LargeBinary(),
             nullable=True,

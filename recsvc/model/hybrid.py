@@ -6,7 +6,10 @@ https://arxiv.org/abs/1507.08439). ``lightfm_cf`` has identity tokens only; ``li
 those of genres, tags and user attributes as well.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import lightfm
 import numpy as np
@@ -16,12 +19,18 @@ from scipy import sparse
 from recsvc.errors import TrainingDivergedError
 from recsvc.model.dataset import Csr
 from recsvc.model.factors import Factors, Float32
-from recsvc.model.fast.state import Embeddings
+from recsvc.model.fast.state import Embeddings, EpochProgress
+from recsvc.model.fast.trainer import train as fast_train
 from recsvc.model.features import Features
 from recsvc.model.hyperparameters import Hyperparameters
 from recsvc.model.split import Positives
 
 Mask = npt.NDArray[np.bool_]
+Trainer = Literal["fast", "lightfm"]
+
+# Parameters of a model that learns are of order one; AdaGrad with a step that is much too large
+# gives numbers that are finite and mean nothing.
+LARGEST_PARAMETER = 1e3
 
 NOT_FINITE = "not all estimated parameters are finite"  # how LightFM says that it diverged
 
@@ -34,7 +43,7 @@ class TrainedModel:
     users: Embeddings  #: row ``t`` is column ``t`` of ``user_features.matrix``
     item_features: Features  #: of all items
     user_features: Features  #: of all users
-    epochs: int  #: epochs that were trained
+    epochs: int  #: epochs that the embeddings have behind them
 
     def item_vectors(self) -> Float32:
         """Return item representations, shape ``(n_items, components)``."""
@@ -72,20 +81,87 @@ class TrainedModel:
         )
 
 
+@dataclass(frozen=True)
+class Training:
+    """How a model is trained, whatever on."""
+
+    hyperparameters: Hyperparameters
+    seed: int  #: of every random number
+    threads: int  #: LightFM's own kernel depends on the input alone only with one
+    trainer: Trainer = "fast"  #: ``fast``, or ``lightfm`` for LightFM's own kernel
+    shards: int = 8  #: fast: parts of the users that train apart within a block
+    blocks_per_epoch: int = 4  #: fast: how often the shards meet in an epoch
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where training starts from, if not from random embeddings."""
+
+    items: Embeddings  #: one row for each item token
+    users: Embeddings  #: one row for each user token
+    epochs_before: int  #: epochs that they have behind them
+
+
+OnEpoch = Callable[[EpochProgress, TrainedModel], bool | None]
+
+
 def fit(
     train: Positives,
     item_features: Features,
     user_features: Features,
-    hyperparameters: Hyperparameters,
+    training: Training,
     *,
-    seed: int,
-    threads: int,
+    start: Start | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> TrainedModel:
-    """Train with LightFM's own kernel. With one thread the result depends on nothing but the input.
+    """Train a LightFM model.
+
+    Args:
+        train: what to learn from; at least one positive.
+        item_features: of all items.
+        user_features: of all users.
+        training: how.
+        start: embeddings to go on from (``fast`` only).
+        on_epoch: told of each epoch, with the model as it is then; ends training by returning True
+            (``fast`` only).
 
     Raises:
-        TrainingDivergedError: parameters stopped being finite.
+        TrainingDivergedError: parameters stopped being finite, or of a sensible size.
     """
+
+    def progress(model: lightfm.LightFM, epoch: EpochProgress) -> bool:
+        current = _trained(model, item_features, user_features, epoch.epoch)
+        return bool(on_epoch and on_epoch(epoch, current))
+
+    model, epochs = fit_lightfm(
+        train, item_features, user_features, training, start=start, on_epoch=progress
+    )
+    trained = _trained(model, item_features, user_features, epochs)
+    _require_converging(trained, training.hyperparameters)
+    return trained
+
+
+def _trained(
+    model: lightfm.LightFM, item_features: Features, user_features: Features, epochs: int
+) -> TrainedModel:
+    items, users = _side(model, "item"), _side(model, "user")
+    return TrainedModel(items, users, item_features, user_features, epochs)
+
+
+def fit_lightfm(
+    train: Positives,
+    item_features: Features,
+    user_features: Features,
+    training: Training,
+    *,
+    start: Start | None = None,
+    on_epoch: Callable[[lightfm.LightFM, EpochProgress], bool] | None = None,
+) -> tuple[lightfm.LightFM, int]:
+    """Train, and return LightFM's own object and the epochs it took; see :func:`fit`.
+
+    Whichever kernel trained it, the object predicts, evaluates and pickles like any other.
+    """
+    hyperparameters = training.hyperparameters
     model = lightfm.LightFM(
         no_components=hyperparameters.components,
         loss=hyperparameters.loss,
@@ -94,31 +170,74 @@ def fit(
         item_alpha=hyperparameters.item_alpha,
         user_alpha=hyperparameters.user_alpha,
         max_sampled=hyperparameters.max_sampled,
-        random_state=seed,
+        random_state=training.seed,
     )
+    items = _as_lightfm_takes_it(item_features.matrix)
+    users = _as_lightfm_takes_it(user_features.matrix)
+    if training.trainer == "lightfm":
+        _run_lightfm(model, train, items, users, training)
+        return model, hyperparameters.epochs
+    model._initialize(hyperparameters.components, items.shape[1], users.shape[1])  # noqa: SLF001
+    item_side, user_side = _side(model, "item"), _side(model, "user")
+    if start:
+        _copy_into(item_side, start.items)
+        _copy_into(user_side, start.users)
+    first_epoch = start.epochs_before + 1 if start else 1
+    summary = fast_train(
+        item_side,
+        user_side,
+        items,
+        users,
+        train.coo(),
+        hyperparameters=hyperparameters,
+        seed=training.seed,
+        threads=training.threads,
+        n_shards=training.shards,
+        blocks_per_epoch=training.blocks_per_epoch,
+        first_epoch=first_epoch,
+        on_epoch=partial(on_epoch, model) if on_epoch else None,
+    )
+    return model, first_epoch - 1 + summary.epochs
+
+
+def _run_lightfm(
+    model: lightfm.LightFM,
+    train: Positives,
+    items: sparse.csr_matrix,
+    users: sparse.csr_matrix,
+    training: Training,
+) -> None:
     try:
         model.fit(
             train.coo(),
-            item_features=_as_lightfm_takes_it(item_features.matrix),
-            user_features=_as_lightfm_takes_it(user_features.matrix),
-            epochs=hyperparameters.epochs,
-            num_threads=threads,
+            item_features=items,
+            user_features=users,
+            epochs=training.hyperparameters.epochs,
+            num_threads=training.threads,
         )
     except ValueError as error:
         if NOT_FINITE not in str(error).lower():
             raise
-        message = (
-            f"Training diverged within {hyperparameters.epochs} epochs ({hyperparameters}): "
-            "lower RECSVC_LEARNING_RATE."
-        )
-        raise TrainingDivergedError(message) from None
-    return TrainedModel(
-        items=_side(model, "item"),
-        users=_side(model, "user"),
-        item_features=item_features,
-        user_features=user_features,
-        epochs=hyperparameters.epochs,
+        raise _diverged(training.hyperparameters) from None
+
+
+def _require_converging(model: TrainedModel, hyperparameters: Hyperparameters) -> None:
+    for side in (model.items, model.users):
+        for array in (side.embeddings, side.biases):
+            if array.size and not np.abs(array).max() <= LARGEST_PARAMETER:
+                raise _diverged(hyperparameters)
+
+
+def _diverged(hyperparameters: Hyperparameters) -> TrainingDivergedError:
+    return TrainingDivergedError(
+        f"Training diverged within {hyperparameters.epochs} epochs ({hyperparameters}): "
+        "lower RECSVC_LEARNING_RATE."
     )
+
+
+def _copy_into(side: Embeddings, source: Embeddings) -> None:
+    for array, values in zip(side.arrays(), source.arrays(), strict=True):
+        array[:] = values
 
 
 def _side(model: lightfm.LightFM, side: str) -> Embeddings:

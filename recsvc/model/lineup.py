@@ -9,8 +9,7 @@ from recsvc.model.baselines import popular_factors, popularity, with_fallback
 from recsvc.model.dataset import Csr
 from recsvc.model.factors import Factors
 from recsvc.model.features import Features, identity_features
-from recsvc.model.hybrid import TrainedModel, fit
-from recsvc.model.hyperparameters import Hyperparameters
+from recsvc.model.hybrid import OnEpoch, Start, TrainedModel, Training, fit
 from recsvc.model.split import Positives
 
 POPULAR, CF, HYBRID = "popular", "lightfm_cf", "lightfm_hybrid"
@@ -18,15 +17,6 @@ LINEUP = (POPULAR, CF, HYBRID)
 
 #: Why a user's list is what it is; the index is the code in ``user_sources``.
 SOURCES = ("hybrid", "cold_user", "popular")
-
-
-@dataclass(frozen=True)
-class Training:
-    """How a model is trained, whatever on."""
-
-    hyperparameters: Hyperparameters
-    seed: int  #: of every random number
-    threads: int  #: with one, the result depends on nothing but the input
 
 
 @dataclass(frozen=True)
@@ -61,17 +51,16 @@ def fit_model(
 
 
 def fit_hybrid(
-    train: Positives, items: Features, users: Features, training: Training
+    train: Positives,
+    items: Features,
+    users: Features,
+    training: Training,
+    *,
+    start: Start | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> FittedHybrid:
-    """Fit a LightFM model; the arguments are those of :func:`fit_model`."""
-    trained = fit(
-        train,
-        items,
-        users,
-        training.hyperparameters,
-        seed=training.seed,
-        threads=training.threads,
-    )
+    """Fit a LightFM model; the arguments are those of :func:`recsvc.model.hybrid.fit`."""
+    trained = fit(train, items, users, training, start=start, on_epoch=on_epoch)
     matrix = train.csr()
     sources = user_sources(matrix, users)
     factors = with_fallback(

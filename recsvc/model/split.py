@@ -17,6 +17,10 @@ class Positives:
     columns: Indices  #: item indices
     shape: tuple[int, int]  #: ``(n_users, n_items)``
 
+    def at(self, places: npt.NDArray[np.int64]) -> "Positives":
+        """Return those at some places, in that order."""
+        return Positives(self.rows[places], self.columns[places], self.shape)
+
     def coo(self) -> sparse.coo_matrix:
         """Return them as LightFM takes them, order kept."""
         ones = np.ones(len(self.rows), np.float32)
@@ -48,10 +52,15 @@ def split_random(data: Interactions, fraction: float, seed: int) -> Split:
 
     The same positives in the same order as ``lightfm.cross_validation.random_train_test_split``.
     """
-    order = np.arange(data.positives.nnz)
+    return split_positives(all_positives(data), fraction, seed)
+
+
+def split_positives(positives: Positives, fraction: float, seed: int) -> Split:
+    """Hold out a random share of some positives."""
+    order = np.arange(len(positives.rows))
     np.random.RandomState(seed).shuffle(order)
     cut = int((1.0 - fraction) * len(order))
-    return _by_order(data, order[:cut], order[cut:])
+    return Split(positives.at(order[:cut]), positives.at(order[cut:]))
 
 
 def split_leave_last(data: Interactions, count: int) -> Split:
@@ -86,11 +95,8 @@ def split_temporal(data: Interactions, fraction: float) -> Split:
 def _by_order(
     data: Interactions, train: npt.NDArray[np.int64], test: npt.NDArray[np.int64]
 ) -> Split:
-    rows, columns = _coordinates(data)
-    shape = _shape(data)
-    return Split(
-        Positives(rows[train], columns[train], shape), Positives(rows[test], columns[test], shape)
-    )
+    positives = all_positives(data)
+    return Split(positives.at(train), positives.at(test))
 
 
 def _coordinates(data: Interactions) -> tuple[Indices, Indices]:

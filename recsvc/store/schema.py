@@ -225,6 +225,7 @@ models = _table(
     _column("hyperparameters", Document, "What the model was trained with"),
     _column("seed", BigId, "Seed of its random numbers"),
     _column("epochs", sa.Integer, "Epochs that were trained"),
+    _column("warm_from", BigId, "Run whose embeddings training went on from", nullable=True),
     _column(
         "arrays",
         sa.LargeBinary,

@@ -3,7 +3,7 @@
 import csv
 import io
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from recsvc.ingest import source_file
 from recsvc.ingest.folder import ingest_folder
+from recsvc.store import schema
+from recsvc.store.engine import writing
 
-Contents = dict[str, list[tuple[Any, ...]]]
+Contents = dict[str, Collection[tuple[Any, ...]]]
 
 
 class Cell(NamedTuple):
@@ -42,20 +44,41 @@ def cells(good: dict[str, Any], bad: list[str]) -> st.SearchStrategy[Cell]:
 
 
 TOP = 2**63 - 1
-NO_IDS = ["", " 1", "1 ", "+1", "-1", "1.0", "1e3", "0x1", "\u0661", "nan", str(TOP + 1), "\0", "1_0"]
+NO_IDS = [
+    "",
+    " 1",
+    "1 ",
+    "+1",
+    "-1",
+    "1.0",
+    "1e3",
+    "0x1",
+    "\u0661",
+    "nan",
+    str(TOP + 1),
+    "\0",
+    "1_0",
+]
 user_ids = cells({"1": 1, "2": 2, "03": 3, str(TOP): TOP}, NO_IDS)
 movie_ids = cells({"1": 1, "2": 2, "0002": 2, str(TOP): TOP}, [*NO_IDS, "4", "77"])
 new_movie_ids = cells({"1": 1, "2": 2, "3": 3, str(TOP): TOP}, NO_IDS)
 optional_ids = cells({"": None, "7": 7, str(TOP): TOP}, [" ", "x", str(TOP + 1)])
-stars = cells({"0.5": 0.5, "4": 4.0, "3.70": 3.7, "5.0": 5.0}, ["0", "5.1", "nan", "inf", "1e0", ""])
+stars = cells(
+    {"0.5": 0.5, "4": 4.0, "3.70": 3.7, "5.0": 5.0}, ["0", "5.1", "nan", "inf", "1e0", ""]
+)
 times = cells({"0": 0, "1537799250": 1537799250}, ["-1", "1.5", "", "253402300800"])
 texts = st.one_of(
-    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8),
-    st.sampled_from(["a,b", 'q"q', "l\nm", "l\r\nm", "\\N", "\\.", "<i>", "=1", "é", "e\u0301", "É"]),
+    st.text(
+        st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8
+    ),
+    st.sampled_from(
+        ["a,b", 'q"q', "l\nm", "l\r\nm", "\\N", "\\.", "<i>", "=1", "é", "e\u0301", "É"]
+    ),
 ).map(lambda text: Cell(text, text if text.strip() else BAD))
 tag_cells = texts | st.sampled_from([Cell("x" * 501, BAD), Cell("a\0", BAD), Cell("\udcff", BAD)])
+titles = texts | st.sampled_from([Cell("x" * 1001, BAD), Cell("a\0", BAD), Cell("\udcff", BAD)])
 genre_cells = cells(
-    {"": "", "(no genres listed)": "", "B|A|B": "A|B", "A,\n\"": 'A,\n"', "A": "A"},
+    {"": "", "(no genres listed)": "", "B|A|B": "A|B", 'A,\n"': 'A,\n"', "A": "A"},
     ["A|", "\0", " "],
 )  # fmt: skip
 attributes = st.one_of(
@@ -76,7 +99,8 @@ def lines(*columns: st.SearchStrategy[Cell]) -> st.SearchStrategy[list[Line]]:
 
 def as_line(row: tuple[Cell, ...], end: str, quoted: bool) -> Line:
     text = io.StringIO()
-    quoting = csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
+    broken = any(character in cell.text for cell in row for character in "\r\n")
+    quoting = csv.QUOTE_ALL if quoted or broken else csv.QUOTE_MINIMAL
     csv.writer(text, quoting=quoting, lineterminator=end).writerow([cell.text for cell in row])
     values = tuple(cell.value for cell in row)
     return Line(text.getvalue(), None if BAD in values else values)
@@ -84,7 +108,7 @@ def as_line(row: tuple[Cell, ...], end: str, quoted: bool) -> Line:
 
 folders = st.fixed_dictionaries(
     {
-        "movies": lines(new_movie_ids, tag_cells, genre_cells),
+        "movies": lines(new_movie_ids, titles, genre_cells),
         "users": lines(user_ids, attributes, attributes),
         "links": lines(new_movie_ids, optional_ids, optional_ids),
         "ratings": lines(user_ids, movie_ids, stars, times),
@@ -108,7 +132,7 @@ class Said:
         self.features: dict[int, set[str]] = {}
         self.movies: dict[int, tuple[str, str]] = {}
         self.links: dict[int, tuple[int | None, int | None]] = {}
-        self.ratings: dict[tuple[int, int], tuple[int, float]] = {}
+        self.ratings: dict[tuple[int, int], tuple[float, int]] = {}
         self.tags: dict[tuple[int, int, str], int] = {}
 
     def take(self, files: dict[str, list[Line]]) -> dict[str, list[int]]:
@@ -152,14 +176,16 @@ class Said:
         features = {
             (user, token) for user, text in self.features.items() for token in text.split("\n")
         }
-        genres = {(movie, genre) for movie, (_, text) in self.movies.items() for genre in text.split("|")}
+        genres = {
+            (movie, genre) for movie, (_, text) in self.movies.items() for genre in text.split("|")
+        }
         return {
             "users": {(user,) for user in self.users},
             "user_features": {row for row in features if row[1]},
             "movies": {(movie, title) for movie, (title, _) in self.movies.items()},
             "movie_genres": {row for row in genres if row[1]},
             "links": {(movie, *ids) for movie, ids in self.links.items()},
-            "ratings": {(*key, rating, time) for key, (time, rating) in self.ratings.items()},
+            "ratings": {(*key, *rating) for key, rating in self.ratings.items()},
             "tags": {(*key, _key(key[2]), time) for key, time in self.tags.items()},
         }
 
@@ -168,10 +194,12 @@ def _keyed(name: str, row: tuple[Any, ...]) -> tuple[Any, Any]:
     """The key of a row, and the rest in the order that decides between duplicates."""
     match name:
         case "users":
-            tokens = {f"{column}:{value}" for column, value in zip("ab", row[1:], strict=True) if value}
+            tokens = {
+                f"{column}:{value}" for column, value in zip("ab", row[1:], strict=True) if value
+            }
             return row[0], "\n".join(sorted(tokens))
         case "ratings":
-            return row[:2], (row[3], row[2])
+            return row[:2], row[2:]
         case "tags":
             return row[:3], row[3]
         case _:
@@ -188,3 +216,57 @@ def _none_first(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple((part is not None, part) for part in reversed(value))
     return value
+
+
+@settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    ingests=st.lists(folders, min_size=1, max_size=3),
+    block_bytes=st.sampled_from([1, 7, 64, 1 << 20]),
+)
+def test_every_row_is_stored_as_it_was_said_or_rejected_with_its_line(
+    ingests: list[dict[str, list[Line]]],
+    block_bytes: int,
+    engine: sa.Engine,
+    tmp_path: Path,
+    contents: Callable[..., Contents],
+) -> None:
+    empty(engine)
+    said = Said()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source_file, "BLOCK_BYTES", block_bytes)
+        for files in ingests:
+            for name, content in files.items():
+                text = HEADERS[name] + "".join(line.text for line in content)
+                (tmp_path / f"{name}.csv").write_bytes(text.encode(errors="surrogateescape"))
+            rejected = said.take(files)
+            dry = ingest_folder(engine, tmp_path, max_rejects=100, dry_run=True)
+            report = ingest_folder(engine, tmp_path, max_rejects=100)
+            assert (dry.files, dry.rejects) == (report.files, report.rejects)
+            assert {
+                file.file: [reject.line for reject in report.rejects if reject.file == file.file]
+                for file in report.files
+            } == rejected
+            for file in report.files:
+                accepted = file.inserted + file.updated + file.unchanged + file.duplicates
+                lines_of_file = files[file.file.removesuffix(".csv")]
+                assert accepted + file.rejected == len(lines_of_file)
+            assert stored(contents) == said.tables()
+        assert ingest_folder(engine, tmp_path, max_rejects=100).changed == 0
+
+
+def empty(engine: sa.Engine) -> None:
+    with writing(engine) as connection:
+        for table in reversed(schema.metadata.sorted_tables):
+            connection.execute(sa.delete(table))
+
+
+def stored(contents: Callable[..., Contents]) -> Contents:
+    """The source tables without what is not in the files."""
+    found = {name: set(rows) for name, rows in contents().items()}
+    found["movies"] = {row[:2] for row in found["movies"]}
+    return found

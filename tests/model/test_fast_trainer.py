@@ -148,13 +148,14 @@ class SlowTrainer:
         gradients, total_rates = np.zeros_like(ri), 0.0
         new_ru, new_gu, user_gradients = ru.copy(), gu.copy(), np.zeros_like(ru)
         n_shards = shard_of_user.max() + 1
+        by_shard = np.argsort(shard_of_user, kind="stable")
+        popularity = [i for u in by_shard for i in np.flatnonzero(self.positives[u])]
         for shard in range(n_shards):
             users = np.flatnonzero(shard_of_user == shard)
             self.counter = int(
                 np.random.SeedSequence([seed, epoch, number, shard]).generate_state(1, np.uint64)[0]
             )
             rows, squares, shrink = ri.copy(), gi.copy(), 1.0
-            popularity = [i for u in users for i in np.flatnonzero(self.positives[u])]
             for local in self.permutation(len(users)):
                 u = users[local]
                 liked = np.flatnonzero(self.positives[u])

@@ -37,12 +37,13 @@ class SideSnapshot(NamedTuple):
 
 
 class ShardRows(NamedTuple):
-    """The positives of a shard's users, sorted by user and item; no other shard sees them."""
+    """The positives of a shard's users, sorted by user and item; other shards do not see them."""
 
     users: Int32  #: ``(n_shard_users,)`` each user's row in the user side
     indptr: Int64  #: ``(n_shard_users + 1,)``
     indices: Int32  #: ``(nnz,)`` items
     sample_weights: Float32  #: ``(nnz,)``, or empty when all are one
+    popular: Int32  #: items as often as they are liked by any user: BPR's negatives, shared
     visits: Int32  #: ``(n_shard_users,)`` scratch: the order of users in a block
     order: Int32  #: ``(nnz,)`` scratch: the order of a user's positives in an epoch
 
@@ -232,11 +233,11 @@ def _draw_warp(
 
 
 @compiled
-def _draw_bpr(indices: Any, start: Any, stop: Any, counter: Any) -> Any:
-    """Draw a positive of another user of the shard, so that items come up by popularity."""
+def _draw_bpr(popular: Any, indices: Any, start: Any, stop: Any, counter: Any) -> Any:
+    """Draw an item by popularity that is no positive; -1 if there seems to be none."""
     for _ in range(MAX_DRAWS):
         counter += GAMMA
-        item = np.int64(indices[_below(_mix(counter), indices.shape[0])])
+        item = np.int64(popular[_below(_mix(counter), popular.shape[0])])
         if not _holds(indices, start, stop, item):
             return item, counter
     return np.int64(-1), counter
@@ -310,7 +311,7 @@ def train_shard(  # noqa: C901, PLR0912, PLR0915  (one loop whose state stays in
             samples += 1
             score = _score(user, positive, item_rows, rows, slots)
             if block.bpr:
-                negative, counter = _draw_bpr(indices, start, stop, counter)
+                negative, counter = _draw_bpr(shard.popular, indices, start, stop, counter)
                 if negative < 0:
                     continue
                 other = _score(user, negative, item_rows, rows, slots)

@@ -12,6 +12,8 @@ from recsvc.model.fast.kernel import ItemChanges, ShardRows
 
 #: Memory that buffers of shards may take before shards run in waves of one per thread.
 WAVE_BYTES = 64 * 2**20
+#: Most entries of the list that BPR draws negatives from; it stands for all positives.
+MAX_POPULAR = 2**20
 
 
 def assign_shards(positives_per_user: Any, n_shards: int) -> npt.NDArray[np.int64]:
@@ -53,6 +55,8 @@ def split_positives(positives: Any, sample_weight: Any, n_shards: int) -> list[S
     bounds = np.searchsorted(shard_of_user[users], np.arange(n_shards + 1))
     indptr, indices = grouped.indptr.astype(np.int64), grouped.indices.astype(np.int32, copy=False)
     sample_weights = grouped.data if weighted else np.empty(0, np.float32)
+    every = max(1, -(-grouped.nnz // MAX_POPULAR))
+    popular = np.ascontiguousarray(indices[::every])
     shards = []
     for first, last in pairwise(bounds):
         entries_of_shard = slice(indptr[first], indptr[last])
@@ -62,6 +66,7 @@ def split_positives(positives: Any, sample_weight: Any, n_shards: int) -> list[S
                 indptr=indptr[first : last + 1] - indptr[first],
                 indices=indices[entries_of_shard],
                 sample_weights=sample_weights[entries_of_shard] if weighted else sample_weights,
+                popular=popular,
                 visits=np.empty(last - first, np.int32),
                 order=order[entries_of_shard],
             )

@@ -1,0 +1,133 @@
+"""Imports go downward only: the rooms of docs/architecture.md."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "recsvc"
+
+INGEST, MODEL, STORE = "recsvc.ingest", "recsvc.model", "recsvc.store"
+LEAVES = {"recsvc.settings", "recsvc.errors", "recsvc.checkpoints"}
+
+#: What a room may import of recsvc, besides itself and the leaves.
+ALLOWED = {
+    INGEST: {STORE},
+    MODEL: set(),
+    STORE: set(),
+}
+
+#: What only one room or file may import.
+ONLY_IN = {
+    "lightfm": {"recsvc.model.hybrid"},
+    "sqlite3": {STORE, "recsvc.cli"},
+    "psycopg": {STORE, "recsvc.cli"},
+    "adbc_driver_manager": {STORE, "recsvc.cli"},
+    "adbc_driver_postgresql": {STORE},
+    "alembic": {STORE},
+    "typer": {"recsvc.cli"},
+    "rich": {"recsvc.cli", "recsvc.display"},
+}
+
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the full name of everything that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def inside(name: str, room: str) -> bool:
+    return name == room or name.startswith(f"{room}.")
+
+
+def modules_imported(name: str) -> set[str]:
+    """Return the modules of recsvc that a module imports."""
+    return {
+        module
+        for found in imported(MODULES[name])
+        if inside(found, "recsvc")
+        for module in (found, found.rpartition(".")[0])
+        if module in MODULES and module != "recsvc"
+    }
+
+
+def room_of(name: str) -> str | None:
+    return next((room for room in ALLOWED if inside(name, room)), None)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if room_of(name)])
+def test_a_room_imports_itself_and_what_lies_below(name: str) -> None:
+    room = room_of(name)
+    assert room is not None
+    for found in modules_imported(name):
+        allowed = {room, *ALLOWED[room], *LEAVES}
+        assert any(inside(found, below) for below in allowed), f"{name} imports {found}"
+
+
+@pytest.mark.parametrize("leaf", sorted(LEAVES))
+def test_leaves_import_nothing_but_errors(leaf: str) -> None:
+    assert modules_imported(leaf) <= {"recsvc.errors"}
+
+
+def test_nothing_below_imports_the_commands() -> None:
+    above = {"recsvc.cli", "recsvc.__main__"}
+    for name in MODULES.keys() - above:
+        assert not modules_imported(name) & {"recsvc.cli"}, name
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    graph = {name: modules_imported(name) - {name} for name in MODULES}
+    while graph:
+        free = {name for name, below in graph.items() if not below & graph.keys()}
+        assert free, f"these import each other: {sorted(graph)}"
+        graph = {name: below for name, below in graph.items() if name not in free}
+
+
+@pytest.mark.parametrize("library", sorted(ONLY_IN))
+def test_a_library_stays_where_it_belongs(library: str) -> None:
+    users = [
+        name
+        for name, path in MODULES.items()
+        if any(inside(found, library) for found in imported(path))
+    ]
+    assert users, f"nothing imports {library} any more"
+    for name in users:
+        assert any(inside(name, room) for room in ONLY_IN[library]), f"{name} imports {library}"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if inside(name, MODEL)])
+def test_the_model_never_sees_sql(name: str) -> None:
+    for found in imported(MODULES[name]):
+        assert not inside(found, "sqlalchemy"), f"{name} imports {found}"
+
+
+def test_revisions_import_nothing_from_recsvc() -> None:
+    revisions = sorted((ROOT / "migrations" / "versions").glob("*.py"))
+    assert revisions
+    for path in revisions:
+        assert not [found for found in imported(path) if inside(found, "recsvc")], path.name
+
+
+def test_nothing_imports_the_jobs() -> None:
+    others = [*MODULES.values(), *(ROOT / "migrations").rglob("*.py")]
+    for path in others:
+        for found in imported(path):
+            assert not inside(found, "jobs"), path
+            assert not inside(found, "recsvc.jobs"), path
+
+
+def test_jobs_call_the_command_and_nothing_else() -> None:
+    for path in (ROOT / "jobs").glob("*.py"):
+        used = {found for found in imported(path) if inside(found, "recsvc")}
+        assert used <= {"recsvc.cli.main"}, path.name

@@ -1,0 +1,114 @@
+"""What a stop signal does to a command, and to the run that it has under way."""
+
+import signal
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+import sqlalchemy as sa
+
+from recsvc import cli, scheduler
+from recsvc.retrain import retrain
+from recsvc.signals import STOP_SIGNALS, Stopped, handled_by, stop
+from recsvc.store.engine import reading
+from recsvc.store.schema import runs
+from tests.conftest import MakeSettings
+
+
+@pytest.fixture(autouse=True)
+def _handlers_are_put_back() -> Iterator[None]:
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
+    yield
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
+
+
+@pytest.fixture
+def database(database_url: sa.URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command's database is the test's."""
+    monkeypatch.setenv("DATABASE_URL", database_url.render_as_string(hide_password=False))
+
+
+def run_rows(engine: sa.Engine) -> list[sa.Row[tuple[str, datetime, str]]]:
+    with reading(engine) as connection:
+        query = sa.select(runs.c.status, runs.c.scheduled_for, runs.c.error)
+        return list(connection.execute(query).all())
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_retrain_that_is_stopped_ends_as_failed_and_says_why(
+    engine: sa.Engine, settings: MakeSettings, number: signal.Signals
+) -> None:
+    def on_phase(phase: str) -> None:
+        if phase == "load":
+            signal.raise_signal(number)
+
+    with pytest.raises(Stopped), handled_by(stop):
+        retrain(engine, settings(), on_phase=on_phase)
+    [row] = run_rows(engine)
+    assert row.status == "failed"
+    assert f"stopped by {number.name}" in row.error
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.usefixtures("database")
+def test_a_command_that_is_stopped_says_so_and_exits_as_shells_expect(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+    code: int,
+) -> None:
+    monkeypatch.setattr(cli, "retrain", lambda *_, **__: signal.raise_signal(number))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["retrain"])
+    assert ended.value.code == code
+    assert f"recsvc: stopped by {number.name}" in capsys.readouterr().err
+
+
+def test_a_second_signal_does_not_disturb_the_ending_that_the_first_began() -> None:
+    endings = []
+
+    def run() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
+            endings.append("recorded")
+
+    with pytest.raises(Stopped, match="SIGTERM"), handled_by(stop):
+        run()
+    assert endings == ["recorded"]
+
+
+@pytest.mark.usefixtures("database")
+def test_a_night_given_on_the_command_line_is_run_once(
+    engine: sa.Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    night = datetime(2026, 11, 23, 2, tzinfo=UTC)
+    with pytest.raises(SystemExit) as refused:
+        cli.main(["retrain", "--scheduled-for", "2026-11-23T02:00:00+00:00"])
+    assert refused.value.code == 4
+    assert [row.scheduled_for for row in run_rows(engine)] == [night]
+    with pytest.raises(SystemExit) as done:
+        cli.main(["retrain", "--scheduled-for", "2026-11-23T03:00:00+01:00"])
+    assert done.value.code == 0
+    assert "was run already" in capsys.readouterr().err
+    assert len(run_rows(engine)) == 1
+
+
+def test_a_night_without_an_offset_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        cli.main(["retrain", "--scheduled-for", "2026-11-23T02:00:00"])
+    assert refused.value.code == 2
+    assert "2026-11-23T02:00:00Z" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", [0, 75])
+@pytest.mark.usefixtures("database")
+def test_schedule_exits_with_what_became_of_the_run(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    monkeypatch.setattr(scheduler.Scheduler, "serve", lambda *_: code)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["schedule"])
+    assert ended.value.code == code
