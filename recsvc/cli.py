@@ -241,10 +241,7 @@ def retrain_command(
     given = {name: value for name, value in options.items() if value is not None}
     settings = Settings.read((PRESETS[preset] if preset else {}) | given)
     night = Nights.of(settings).parse(scheduled_for, datetime.now(UTC)) if scheduled_for else None
-    with display.phase_progress() as on_phase:
-        report = retrain(
-            _engine(settings), settings, force=force, scheduled_for=night, on_phase=on_phase
-        )
+    report = retrain(_engine(settings), settings, force=force, scheduled_for=night)
     if as_json:
         display.print_json(asdict(report))
     else:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -92,15 +92,3 @@ def byte_progress(total: int, verb: str) -> Iterator[Callable[[str, int], None]]
     with Progress(*columns, console=stderr, disable=not stderr.is_terminal, transient=True) as bar:
         task = bar.add_task("", total=total or None)
         yield lambda name, count: bar.update(task, description=name, advance=count)
-
-
-@contextmanager
-def phase_progress() -> Iterator[Callable[[str], None]]:
-    """Show the phase under way: a spinner on a terminal, else a line for each on stderr."""
-    if not stderr.is_terminal:
-        yield lambda phase: stderr.print(phase, highlight=False)
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=stderr, transient=True) as bar:
-        task = bar.add_task("")
-        yield lambda phase: bar.update(task, description=phase)

@@ -23,7 +23,7 @@ from recsvc.model.lineup import (
 from recsvc.model.split import all_positives
 from recsvc.model.warm import warm_start
 from recsvc.publishing import prune_runs, publish_run, verify_lists, write_lists
-from recsvc.run import OnPhase, Run, claimed_run, versions
+from recsvc.run import Run, claimed_run, versions
 from recsvc.settings import Recipe, Settings
 from recsvc.store import ledger
 from recsvc.store.engine import reading
@@ -52,7 +52,6 @@ def retrain(
     *,
     force: bool = False,
     scheduled_for: datetime | None = None,
-    on_phase: OnPhase | None = None,
 ) -> RetrainReport:
     """Train, compare, and publish if the gate agrees.
 
@@ -61,22 +60,22 @@ def retrain(
         settings: what to train and how.
         force: publish whatever the gate says, and even if nothing is new; it is recorded.
         scheduled_for: the night this run stands for; now, if it is started by hand.
-        on_phase: called with the name of each phase as it begins.
 
     Raises:
         RunInProgressError: another run holds the lease.
         NightDoneError: this night has been run.
         PublicationRefusedError: the gate refused; readers keep what they had.
     """
-    with claimed_run(engine, settings, JOB, scheduled_for=scheduled_for, on_phase=on_phase) as run:
+    with claimed_run(engine, settings, JOB, scheduled_for=scheduled_for) as run:
         try:
-            return _retrain(run, force=force)
+            report = _retrain(run, force=force)
         except BaseException as error:
             _end(run, error)
+            if isinstance(error, Exception):  # and not a signal to stop
+                prune_runs(run)  # it may have left rows behind
             raise
-        finally:
-            # After a failure as well, for it may have left rows behind.
-            prune_runs(run)
+        prune_runs(run)
+        return report
 
 
 def _end(run: Run, error: BaseException) -> None:
@@ -90,7 +89,7 @@ def _end(run: Run, error: BaseException) -> None:
 
 def _said(error: BaseException) -> str:
     """Return what readers of ``run_history`` see of an error: no SQL, no parameters."""
-    if isinstance(error, RecsvcError):
+    if isinstance(error, RecsvcError | SystemExit):
         return str(error)
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     return f"{type(error).__name__}: {cause}"

@@ -7,7 +7,7 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 import tenacity
 
+from recsvc import logs
 from recsvc.checkpoints import checkpoint
 from recsvc.settings import Settings
 from recsvc.store.lease import Lease
@@ -24,8 +25,6 @@ from recsvc.store.ledger import Claim, PhaseRecord, claim_run, record_phase
 from recsvc.store.transient import attempts
 
 Item = TypeVar("Item")
-
-OnPhase = Callable[[str], None]
 
 COMPUTING = ("recsvc", "lightfm-next", "numpy", "scipy", "numba")
 
@@ -47,23 +46,23 @@ class Run:
     settings: Settings
     claim: Claim
     lease: Lease
-    on_phase: OnPhase  #: called with the name of each phase as it begins
 
     @contextmanager
     def phase(self, name: str) -> Iterator[Phase]:
-        """Announce a phase, time it, and record it once it has succeeded.
+        """Time a phase, and record it once it has succeeded.
 
         Raises:
             LeaseLostError: the lease was lost before the phase began.
         """
         self.lease.require()
-        checkpoint(f"{name}:begin")
-        self.on_phase(name)
-        phase = Phase()
-        started_at, start = datetime.now(UTC), time.perf_counter()
-        yield phase
-        self._record(name, started_at, time.perf_counter() - start, phase.rows)
-        checkpoint(f"{name}:end")
+        with logs.phase_context(name):
+            log.info("begins")
+            checkpoint(f"{name}:begin")
+            phase = Phase()
+            started_at, start = datetime.now(UTC), time.perf_counter()
+            yield phase
+            self._record(name, started_at, time.perf_counter() - start, phase.rows)
+            checkpoint(f"{name}:end")
 
     def attempts(self) -> Iterator[tenacity.AttemptManager]:
         """Try a whole phase again when the database fails in passing."""
@@ -71,7 +70,6 @@ class Run:
 
     def timed(self, name: str, items: Generator[Item]) -> Iterator[Item]:
         """Record as a phase what it takes to make ``items``, while another phase consumes them."""
-        self.on_phase(name)
         started_at, seconds = datetime.now(UTC), 0.0
         with closing(items):
             while True:
@@ -88,6 +86,7 @@ class Run:
     def _record(self, name: str, started_at: datetime, seconds: float, rows: int | None) -> None:
         record = PhaseRecord(name, started_at, seconds, rows, peak_memory())
         record_phase(self.engine, self.claim, record)
+        log.info("%s took %.3f s", name, seconds, extra={"seconds": seconds, "rows": rows})
 
 
 @contextmanager
@@ -97,7 +96,6 @@ def claimed_run(
     job: str,
     *,
     scheduled_for: datetime | None = None,
-    on_phase: OnPhase | None = None,
 ) -> Iterator[Run]:
     """Claim a run and keep its lease alive while the block lasts.
 
@@ -121,10 +119,10 @@ def claimed_run(
         heartbeat_seconds=settings.heartbeat_seconds,
         lease_seconds=settings.lease_seconds,
     )
-    with lease:
+    with logs.run_context(claim.run_id), lease:
         seconds = time.perf_counter() - start
         record_phase(engine, claim, PhaseRecord("claim", started_at, seconds, None, peak_memory()))
-        yield Run(engine, settings, claim, lease, on_phase or (lambda _: None))
+        yield Run(engine, settings, claim, lease)
 
 
 def versions() -> dict[str, str]:

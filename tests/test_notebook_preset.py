@@ -91,10 +91,9 @@ def test_precision_recall_and_auc_are_those_of_lightfm(
 
     found = stored(refused[0], model)
     given = {"train_interactions": train, "item_features": features, "num_threads": 2}
-    for k in (5, 10, 20):
-        for metric in ("precision", "recall"):
-            per_user = getattr(evaluation, f"{metric}_at_k")(reference, test, k=k, **given)
-            assert found[metric, k] == pytest.approx(per_user.mean(), abs=1e-6)
+    for metric in ("precision", "recall"):
+        per_user = getattr(evaluation, f"{metric}_at_k")(reference, test, k=10, **given)
+        assert found[metric, 10] == pytest.approx(per_user.mean(), abs=1e-6)
     auc = evaluation.auc_score(reference, test, **given).mean()
     assert found["auc", None] == pytest.approx(auc, abs=1e-6)
 

@@ -32,7 +32,9 @@ def defaults(database: Prepared, trainer: str) -> Settings:
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)
-def test_the_hybrid_beats_the_other_models(real: Prepared, trainer: str) -> None:
+def test_the_hybrid_beats_the_other_models_and_everyone_gets_a_full_list(
+    real: Prepared, trainer: str
+) -> None:
     settings = defaults(real, trainer)
     assert settings.seed == 42
     with real.engine() as engine:
@@ -47,8 +49,6 @@ def test_the_hybrid_beats_the_other_models(real: Prepared, trainer: str) -> None
     assert ndcg["lightfm_hybrid"] >= 0.235
     assert ndcg["lightfm_hybrid"] > ndcg["lightfm_cf"] > ndcg["popular"]
 
-
-def test_everyone_gets_the_full_list(real: Prepared) -> None:
     counts = real.rows("SELECT count(*) FROM current_recommendations GROUP BY user_id")
     assert [row[0] for row in counts] == [100] * 610
     similar = real.rows("SELECT count(*) FROM current_similar_movies GROUP BY movie_id")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
-from recsvc import cli, scheduler
+from recsvc import checkpoints, cli, scheduler
 from recsvc.retrain import retrain
 from recsvc.signals import STOP_SIGNALS, Stopped, handled_by, stop
 from recsvc.store.engine import reading
@@ -36,14 +36,18 @@ def run_rows(engine: sa.Engine) -> list[sa.Row[tuple[str, datetime, str]]]:
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_retrain_that_is_stopped_ends_as_failed_and_says_why(
-    engine: sa.Engine, settings: MakeSettings, number: signal.Signals
+    engine: sa.Engine,
+    settings: MakeSettings,
+    number: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def on_phase(phase: str) -> None:
-        if phase == "load":
+    def stop_while_loading(checkpoint: str) -> None:
+        if checkpoint == "load:begin":
             signal.raise_signal(number)
 
+    monkeypatch.setattr(checkpoints, "hook", stop_while_loading)
     with pytest.raises(Stopped), handled_by(stop):
-        retrain(engine, settings(), on_phase=on_phase)
+        retrain(engine, settings())
     [row] = run_rows(engine)
     assert row.status == "failed"
     assert f"stopped by {number.name}" in row.error

@@ -111,6 +111,12 @@ def create_tables() -> None:
         sa.Column(
             "finished_at", UTC_TIMESTAMP, nullable=False, comment="When the rows were committed"
         ),
+        sa.Column(
+            "newest_rated_at",
+            BIG_ID,
+            nullable=True,
+            comment="Time of the newest rating read, in Unix seconds",
+        ),
         sa.PrimaryKeyConstraint("ingest_id", name="pk_ingests"),
         comment="Each accepted ingest.",
         sqlite_autoincrement=True,
@@ -609,7 +615,9 @@ def create_tables() -> None:
 def create_indexes() -> None:
     row = ["run_id", "model", "protocol", "segment", "metric"]
     unique_where("uq_runs_running", "runs", ["job"], "status = 'running'")
-    unique_where("uq_runs_night", "runs", ["job", "scheduled_for"], "status <> 'lost'")
+    unique_where(
+        "uq_runs_night", "runs", ["job", "scheduled_for"], "status NOT IN ('failed', 'lost')"
+    )
     unique_where("uq_metrics_at_k", "metrics", [*row, "k"], "k IS NOT NULL")
     unique_where("uq_metrics_without_k", "metrics", row, "k IS NULL")
 
@@ -729,14 +737,14 @@ FROM runs r""",
         "One row: how old the published recommendations and the data are.",
         sqlite="""\
 SELECT p.run_id, p.published_at, round((julianday('now') - julianday(p.published_at)) * 86400.0, 3) AS age_seconds,
-       (SELECT datetime(max(t.rated_at), 'unixepoch') FROM ratings t) AS newest_rating_at,
+       (SELECT datetime(max(i.newest_rated_at), 'unixepoch') FROM ingests i) AS newest_rating_at,
        (SELECT max(i.finished_at) FROM ingests i) AS newest_ingest_at
 FROM (SELECT 1 AS one) l
 LEFT JOIN publications p
   ON p.publication_id = (SELECT max(q.publication_id) FROM publications q)""",
         postgresql="""\
 SELECT p.run_id, p.published_at, CAST(extract(epoch FROM now() - p.published_at) AS double precision) AS age_seconds,
-       (SELECT to_timestamp(max(t.rated_at)) FROM ratings t) AS newest_rating_at,
+       (SELECT to_timestamp(max(i.newest_rated_at)) FROM ingests i) AS newest_rating_at,
        (SELECT max(i.finished_at) FROM ingests i) AS newest_ingest_at
 FROM (SELECT 1 AS one) l
 LEFT JOIN publications p

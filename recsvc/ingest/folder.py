@@ -12,13 +12,13 @@ import sqlalchemy as sa
 
 from recsvc.checkpoints import checkpoint
 from recsvc.errors import SourceDataError
-from recsvc.ingest.formats import FORMATS, MOVIES, Format
+from recsvc.ingest.formats import FORMATS, MOVIES, RATINGS, Format
 from recsvc.ingest.parsed import ParsedFile, Reject
 from recsvc.ingest.reading import MovieIds, read_file, storable
 from recsvc.ingest.source_file import SourceFile
 from recsvc.store.engine import reading, writing
 from recsvc.store.ingest_log import FileChanges, lock_sources, record_ingest
-from recsvc.store.snapshot import snapshot
+from recsvc.store.snapshot import Snapshot, snapshot
 from recsvc.store.source_rows import (
     Changes,
     compare,
@@ -67,19 +67,24 @@ def ingest_folder(
     started_at = datetime.now(UTC)
     parsed = _parse(engine, folder, max_rejects, on_bytes)
     rejects = [reject for file in parsed for reject in file.rejects]
-    if dry_run:
-        return IngestReport(None, [_changes(engine, file)[1] for file in parsed], rejects)
     files: list[FileChanges] = []
+    if dry_run:
+        with snapshot(engine) as database:
+            files.extend(_changes(database, file)[1] for file in parsed)
+        return IngestReport(None, files, rejects)
     with writing(engine) as connection:
         lock_sources(connection)
-        for file in parsed:
-            changes, counts = _changes(engine, file)
-            write_changes(connection, file.name, changes)
-            checkpoint(f"ingest:{file.name}:written")
-            files.append(counts)
+        with snapshot(engine) as database:
+            for file in parsed:
+                changes, counts = _changes(database, file)
+                write_changes(connection, file.name, changes)
+                checkpoint(f"ingest:{file.name}:written")
+                files.append(counts)
         source = storable(str(folder.resolve()))
         rows = _reject_rows(rejects)
-        ingest_id = record_ingest(connection, source, started_at, files, rows)
+        ingest_id = record_ingest(
+            connection, source, started_at, files, rows, _newest_rating(parsed)
+        )
     return IngestReport(ingest_id, files, rejects)
 
 
@@ -140,11 +145,10 @@ def _for_file(on_bytes: OnBytes | None, file: str) -> Callable[[int], None] | No
     return (lambda count: on_bytes(file, count)) if on_bytes else None
 
 
-def _changes(engine: sa.Engine, file: ParsedFile) -> tuple[Changes, FileChanges]:
+def _changes(database: Snapshot, file: ParsedFile) -> tuple[Changes, FileChanges]:
     """Compare a file with what is committed: the rows that differ, and the counts."""
     kind = next(kind for kind in FORMATS if kind.file == file.name)
-    with snapshot(engine) as database:
-        existing = existing_rows(database, file.name)
+    existing = existing_rows(database, file.name)
     changes = compare(existing, file.rows, list(kind.key))
     return changes, FileChanges(
         file=file.name,
@@ -156,6 +160,11 @@ def _changes(engine: sa.Engine, file: ParsedFile) -> tuple[Changes, FileChanges]
         duplicates=file.duplicates,
         rejected=len(file.rejects),
     )
+
+
+def _newest_rating(parsed: list[ParsedFile]) -> int | None:
+    ratings = next(file.rows for file in parsed if file.name == RATINGS.file)
+    return int(ratings["rated_at"].max()) if len(ratings) else None
 
 
 def _reject_rows(rejects: list[Reject]) -> pd.DataFrame:

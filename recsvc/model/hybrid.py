@@ -208,13 +208,14 @@ def _run_lightfm(
     training: Training,
 ) -> None:
     try:
-        model.fit(
-            train.coo(),
-            item_features=items,
-            user_features=users,
-            epochs=training.hyperparameters.epochs,
-            num_threads=training.threads,
-        )
+        with np.errstate(invalid="ignore", over="ignore"):  # it looks for NaN by adding up
+            model.fit(
+                train.coo(),
+                item_features=items,
+                user_features=users,
+                epochs=training.hyperparameters.epochs,
+                num_threads=training.threads,
+            )
     except ValueError as error:
         if NOT_FINITE not in str(error).lower():
             raise
@@ -226,6 +227,9 @@ def _require_converging(model: TrainedModel, hyperparameters: Hyperparameters) -
         for array in (side.embeddings, side.biases):
             if array.size and not np.abs(array).max() <= LARGEST_PARAMETER:
                 raise _diverged(hyperparameters)
+        if not side.embeddings.any():
+            # Regularisation by a step much too large drives everything to zero.
+            raise _diverged(hyperparameters)
 
 
 def _diverged(hyperparameters: Hyperparameters) -> TrainingDivergedError:

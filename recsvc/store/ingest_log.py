@@ -38,6 +38,7 @@ def record_ingest(
     started_at: datetime,
     files: list[FileChanges],
     rejects: pd.DataFrame,
+    newest_rated_at: int | None,
 ) -> int:
     """Record an ingest and return its id.
 
@@ -47,10 +48,16 @@ def record_ingest(
         started_at: when reading began.
         files: one entry for each file.
         rejects: columns file, line, reason, raw.
+        newest_rated_at: time of the newest rating read, in Unix seconds.
     """
     ingest_id: int = connection.execute(
         sa.insert(schema.ingests)
-        .values(source=source, started_at=started_at, finished_at=database_now(connection))
+        .values(
+            source=source,
+            started_at=started_at,
+            finished_at=database_now(connection),
+            newest_rated_at=newest_rated_at,
+        )
         .returning(schema.ingests.c.ingest_id)
     ).scalar_one()
     connection.execute(

@@ -1,7 +1,7 @@
 """The run ledger: who runs what, since when, and how it ended.
 
 A run is claimed by inserting its row: the database allows one running row for each job, and one
-row for each night. The row is a lease, renewed by a heartbeat and timed by the database's clock; a
+row for each night, unless it failed or was lost. The row is a lease, renewed by a heartbeat and timed by the database's clock; a
 row whose lease ran out is marked ``lost`` by the next claim. It carries a fence, a number that
 grows with every claim: whatever a run changes for others to see is conditional on its row still
 running under its fence, so that a run which wakes up after it was given up changes nothing.
@@ -20,6 +20,8 @@ from recsvc.store.bulk import insert
 from recsvc.store.clock import database_now
 from recsvc.store.engine import reading, writing
 from recsvc.store.schema import metrics, models, run_phases, runs, user_metrics
+
+_DEALT_WITH = runs.c.status.not_in(("failed", "lost"))
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def _refusal(
 ) -> RunInProgressError | NightDoneError:
     running = sa.select(runs).where(runs.c.job == job, runs.c.status == "running")
     night = sa.select(runs).where(
-        runs.c.job == job, runs.c.status != "lost", runs.c.scheduled_for == scheduled_for
+        runs.c.job == job, _DEALT_WITH, runs.c.scheduled_for == scheduled_for
     )
     with reading(engine) as connection:
         row = connection.execute(running).one_or_none()
@@ -151,9 +153,7 @@ def finish_run(engine: sa.Engine, claim: Claim, status: str, error: str | None =
 
 def last_scheduled(connection: sa.Connection, job: str) -> datetime | None:
     """Return the newest night that a job has dealt with; ``None`` before the first."""
-    newest = sa.select(sa.func.max(runs.c.scheduled_for)).where(
-        runs.c.job == job, runs.c.status != "lost"
-    )
+    newest = sa.select(sa.func.max(runs.c.scheduled_for)).where(runs.c.job == job, _DEALT_WITH)
     moment: datetime | None = connection.scalar(newest)
     return moment
 

@@ -141,6 +141,9 @@ ingests = _table(
     _column("source", sa.Text, "Folder that was read"),
     _column("started_at", UtcTimestamp, "When reading began"),
     _column("finished_at", UtcTimestamp, "When the rows were committed"),
+    _column(
+        "newest_rated_at", BigId, "Time of the newest rating read, in Unix seconds", nullable=True
+    ),
     comment="Each accepted ingest.",
     clustered=False,
     sqlite_autoincrement=True,
@@ -172,6 +175,9 @@ rejected_rows = _table(
 
 # --- run side, filled by retrain -------------------------------------------------------------
 
+# Runs that deal with their night; one that failed or was lost may be run again.
+DEALT_WITH = "status NOT IN ('failed', 'lost')"
+
 RUN_STATUSES = ("running", "published", "refused", "failed", "lost", "skipped")
 
 runs = _table(
@@ -195,8 +201,7 @@ runs = _table(
     _column("gate", Document, "The gate's decision with its figures", nullable=True),
     _column("error", sa.Text, "Why the run did not publish", nullable=True),
     sa.UniqueConstraint("job", "fence"),
-    # A night that was lost may be run again; every other one has been dealt with.
-    _unique_where("uq_runs_night", "status <> 'lost'", "job", "scheduled_for"),
+    _unique_where("uq_runs_night", DEALT_WITH, "job", "scheduled_for"),
     sa.CheckConstraint(f"status IN {RUN_STATUSES}", name="status_known"),
     sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="finished"),
     _unique_where("uq_runs_running", "status = 'running'", "job"),

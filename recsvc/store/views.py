@@ -73,8 +73,8 @@ AGE: dict[DialectName, str] = {
 }
 
 NEWEST_RATING: dict[DialectName, str] = {
-    "sqlite": "(SELECT datetime(max(t.rated_at), 'unixepoch') FROM ratings t)",
-    "postgresql": "(SELECT to_timestamp(max(t.rated_at)) FROM ratings t)",
+    "sqlite": "(SELECT datetime(max(i.newest_rated_at), 'unixepoch') FROM ingests i)",
+    "postgresql": "(SELECT to_timestamp(max(i.newest_rated_at)) FROM ingests i)",
 }
 
 RATING_EVENTS = """\
