@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from recsvc.comparison import evaluate_lineup, find_incumbent, pass_gate, settle_epochs
 from recsvc.errors import PublicationRefusedError, RecsvcError
+from recsvc.logs import masked
 from recsvc.model.archive import ArchivedModel, from_bytes, to_bytes
 from recsvc.model.baselines import popularity
 from recsvc.model.hybrid import Start, TrainedModel, Training
@@ -29,6 +30,7 @@ from recsvc.store import ledger
 from recsvc.store.engine import reading
 from recsvc.store.publication import newest_published_run, published_run
 from recsvc.store.readers import archived_model
+from recsvc.textfile import after_run
 from recsvc.training_data import TrainingData, hold_out, load_training_data
 
 log = logging.getLogger("recsvc")
@@ -74,15 +76,20 @@ def retrain(
             if isinstance(error, Exception):  # and not a signal to stop
                 prune_runs(run)  # it may have left rows behind
             raise
+        finally:
+            after_run(engine, settings)
+        log.info("run ends", extra={"status": report.status, "reason": report.reason})
         prune_runs(run)
         return report
 
 
 def _end(run: Run, error: BaseException) -> None:
     """Record how a run ended that does not publish; if that fails too, the lease tells."""
-    refused = isinstance(error, PublicationRefusedError)
+    status = "refused" if isinstance(error, PublicationRefusedError) else "failed"
+    reason = masked(_said(error))
+    log.warning("run ends", extra={"status": status, "reason": reason})
     try:
-        ledger.finish_run(run.engine, run.claim, "refused" if refused else "failed", _said(error))
+        ledger.finish_run(run.engine, run.claim, status, reason)
     except (RecsvcError, sa.exc.SQLAlchemyError) as problem:
         log.warning("run %d could not be ended as failed: %s", run.claim.run_id, problem)
 

@@ -56,7 +56,7 @@ class Run:
         """
         self.lease.require()
         with logs.phase_context(name):
-            log.info("begins")
+            log.info("phase begins")
             checkpoint(f"{name}:begin")
             phase = Phase()
             started_at, start = datetime.now(UTC), time.perf_counter()
@@ -74,19 +74,22 @@ class Run:
         with closing(items):
             while True:
                 start = time.perf_counter()
-                item = next(items, None)
+                with logs.phase_context(name):
+                    item = next(items, None)
                 seconds += time.perf_counter() - start
                 if item is None:
                     break
                 self.lease.require()
                 checkpoint(f"{name}:block")
                 yield item
-        self._record(name, started_at, seconds, None)
+        with logs.phase_context(name):
+            self._record(name, started_at, seconds, None)
 
     def _record(self, name: str, started_at: datetime, seconds: float, rows: int | None) -> None:
         record = PhaseRecord(name, started_at, seconds, rows, peak_memory())
         record_phase(self.engine, self.claim, record)
-        log.info("%s took %.3f s", name, seconds, extra={"seconds": seconds, "rows": rows})
+        figures = {"seconds": round(seconds, 3), "rows": rows, "peak_memory": record.peak_memory}
+        log.info("phase ends", extra=figures)
 
 
 @contextmanager

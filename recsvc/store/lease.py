@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from contextvars import copy_context
 from types import TracebackType
 from typing import Self
 
@@ -28,9 +29,16 @@ class Lease:
         self._renewed_at = time.monotonic()
         self._taken = False
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
+        self._thread = threading.Thread(
+            # What the heartbeat logs carries the run as well.
+            target=copy_context().run,
+            args=(self._beat,),
+            name="heartbeat",
+            daemon=True,
+        )
         self._thread.start()
         return self
 
@@ -41,7 +49,8 @@ class Lease:
         trace: TracebackType | None,
     ) -> None:
         self._stop.set()
-        self._thread.join()
+        if self._thread:
+            self._thread.join()
 
     def require(self) -> None:
         """Stop a run that could not renew its lease.

@@ -1,10 +1,11 @@
 """The run ledger: who runs what, since when, and how it ended.
 
 A run is claimed by inserting its row: the database allows one running row for each job, and one
-row for each night, unless it failed or was lost. The row is a lease, renewed by a heartbeat and timed by the database's clock; a
-row whose lease ran out is marked ``lost`` by the next claim. It carries a fence, a number that
-grows with every claim: whatever a run changes for others to see is conditional on its row still
-running under its fence, so that a run which wakes up after it was given up changes nothing.
+row for each night, unless it failed or was lost. The row is a lease, renewed by a heartbeat and
+timed by the database's clock; a row whose lease ran out is marked ``lost`` by the next claim. It
+carries a fence, a number that grows with every claim: whatever a run changes for others to see is
+conditional on its row still running under its fence, so that a run which wakes up after it was
+given up changes nothing.
 """
 
 from dataclasses import dataclass

@@ -9,12 +9,23 @@ from recsvc.errors import UsageError
 from recsvc.store.engine import is_sqlite
 from recsvc.store.publication import current_publication
 from recsvc.store.schema import metadata, models, movies, run_phases, runs, users
+from recsvc.store.types import UtcTimestamp
 from recsvc.store.views import VIEWS
 
 Row = dict[str, Any]
 
+_TIMES = {
+    *("scheduled_for", "started_at", "finished_at", "published_at"),
+    *("newest_rating_at", "newest_ingest_at", "rated_at"),
+}
+
+
+def _column(name: str) -> sa.ColumnClause[Any]:
+    return sa.column(name, UtcTimestamp()) if name in _TIMES else sa.column(name)
+
+
 _views = {
-    view.name: sa.table(view.name, *(sa.column(name) for name in view.columns)) for view in VIEWS
+    view.name: sa.table(view.name, *(_column(name) for name in view.columns)) for view in VIEWS
 }
 
 
