@@ -128,7 +128,9 @@ class Scheduler:
 
         waiting = threading.Thread(target=await_signal, name="signals", daemon=True)
         self.triggers.add_listener(lambda _: waiting.start(), EVENT_SCHEDULER_STARTED)
-        with handled_by(signals.put):
+        # Stopped while it starts a job that runs once, APScheduler 3 looks for the job in the wrong
+        # place before it leaves its loop.
+        with handled_by(signals.put), suppress(JobLookupError):
             self.triggers.start()
         return self._exit_code
 

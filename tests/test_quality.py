@@ -32,9 +32,7 @@ def defaults(database: Prepared, trainer: str) -> Settings:
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)
-def test_the_hybrid_beats_the_other_models_and_everyone_gets_a_full_list(
-    real: Prepared, trainer: str
-) -> None:
+def test_the_hybrid_is_best_and_everyone_gets_a_full_list(real: Prepared, trainer: str) -> None:
     settings = defaults(real, trainer)
     assert settings.seed == 42
     with real.engine() as engine:

@@ -11,7 +11,7 @@ from scipy import sparse
 from recsvc.errors import TrainingDivergedError
 from recsvc.model.dataset import IdMap
 from recsvc.model.features import Features, identity_features, token_features
-from recsvc.model.hybrid import TrainedModel, fit
+from recsvc.model.hybrid import TrainedModel, Training, fit
 from recsvc.model.hyperparameters import Hyperparameters
 from recsvc.model.split import Positives
 
@@ -34,6 +34,10 @@ def tokens(n: int, names: str, seed: int, *, normalize: bool = False) -> Feature
     return token_features(IdMap(np.arange(n)), pairs, normalize=normalize)
 
 
+def with_lightfm(hyperparameters: Hyperparameters, seed: int) -> Training:
+    return Training(hyperparameters, seed=seed, threads=1, trainer="lightfm")
+
+
 def trained(
     hyperparameters: Hyperparameters = QUICK, *, normalize: bool = False, seed: int = 1
 ) -> TrainedModel:
@@ -41,9 +45,7 @@ def trained(
         positives(),
         tokens(N_ITEMS, "abcde", 2, normalize=normalize),
         tokens(N_USERS, "xyz", 3, normalize=normalize),
-        hyperparameters,
-        seed=seed,
-        threads=1,
+        with_lightfm(hyperparameters, seed),
     )
 
 
@@ -91,7 +93,7 @@ def test_a_user_without_history_is_scored_from_attributes_alone() -> None:
 def test_two_users_without_history_and_with_equal_attributes_get_equal_scores() -> None:
     pairs = pd.DataFrame({"id": [28, 29, 3], "token": ["x", "x", "x"]})
     users = token_features(IdMap(np.arange(N_USERS)), pairs, normalize=False)
-    model = fit(positives(), identity_features(N_ITEMS), users, QUICK, seed=1, threads=1)
+    model = fit(positives(), identity_features(N_ITEMS), users, with_lightfm(QUICK, 1))
     factors = model.factors(np.arange(N_USERS) < 25)
     assert factors.users[28].tolist() == factors.users[29].tolist()
     assert factors.users[28].tolist() != factors.users[27].tolist()

@@ -1,0 +1,191 @@
+"""Whole columns into the database arrive as they are."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psycopg
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from recsvc.errors import DatabaseUnreachableError
+from recsvc.store import bulk
+from recsvc.store.bulk import insert, upsert
+from recsvc.store.engine import is_sqlite, reading, writing
+from recsvc.store.types import BigId, Flag, Real
+
+TRIAL = sa.Table(
+    "trial",
+    sa.MetaData(),
+    sa.Column("id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("text", sa.Text),
+    sa.Column("number", BigId),
+    sa.Column("value", Real),
+    sa.Column("flag", Flag),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+KINDS = {"id": "int64", "text": "str", "number": "Int64", "value": "float64", "flag": "boolean"}
+
+Row = tuple[int, str | None, int | None, float | None, bool | None]
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+odd_texts = st.sampled_from((
+    "", " ", '"', '""', "'", ",", "\\", "\\N", "\\.", "\\.\n", "\n", "\r\n", "\r", "\t", "NULL",
+    "null", "NaN", "None", "a\n\\.\nb", "\ufeff", "\u2028", "\U0010ffff", "e\u0301", "\x01\x7f",
+))  # fmt: skip
+integers = st.integers(-(2**63), 2**63 - 1)
+rows = st.builds(
+    lambda *values: values,
+    st.none() | texts | odd_texts,
+    st.none() | integers,
+    st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    st.none() | st.booleans(),
+)
+tables = st.dictionaries(integers, rows, max_size=12)
+
+
+@pytest.fixture
+def trial(engine: sa.Engine) -> Iterator[sa.Engine]:
+    """A database with an empty table of all kinds of columns."""
+    with writing(engine) as connection:
+        TRIAL.create(connection)
+    return engine
+
+
+def frame(rows: dict[int, Any]) -> pd.DataFrame:
+    columns: Any = zip(*[(key, *row) for key, row in rows.items()], strict=True)
+    return pd.DataFrame(
+        {
+            name: pd.Series(values, dtype=kind)
+            for (name, kind), values in zip(KINDS.items(), columns, strict=True)
+        }
+        if rows
+        else {name: pd.Series(dtype=kind) for name, kind in KINDS.items()}
+    )
+
+
+def stored(engine: sa.Engine) -> dict[int, Any]:
+    with reading(engine) as connection:
+        found = connection.execute(sa.select(TRIAL)).all()
+    return {row[0]: (*row[1:4], None if row[4] is None else bool(row[4])) for row in found}
+
+
+each_table = settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@each_table
+@given(table=tables)
+@example({n: (text, n, 0.1, None) for n, text in enumerate(["", "\\N", "\\.", '"', "\n", "\r"])})
+@example({1: (None, None, None, None), 2: ("", 0, 0.0, False)})
+@example({1: ("a", 2**63 - 1, 5e-324, True), 2: ("b", -(2**63), 1.7976931348623157e308, False)})
+@example({1: ("a", 2**53 + 1, 0.1 + 0.2, None), 2: ("b", None, math.pi, None)})
+def test_every_value_is_stored_as_it_is(trial: sa.Engine, table: dict[int, Any]) -> None:
+    with writing(trial) as connection:
+        connection.execute(sa.delete(TRIAL))
+        assert insert(connection, TRIAL, frame(table)) == len(table)
+    assert stored(trial) == table
+
+
+@each_table
+@given(before=tables, after=tables)
+def test_an_upsert_replaces_by_key_and_leaves_the_rest(
+    trial: sa.Engine, before: dict[int, Any], after: dict[int, Any]
+) -> None:
+    with writing(trial) as connection:
+        connection.execute(sa.delete(TRIAL))
+        insert(connection, TRIAL, frame(before))
+        assert upsert(connection, TRIAL, frame(after)) == len(after)
+    assert stored(trial) == before | after
+
+
+def test_an_upsert_of_some_columns_leaves_the_others(trial: sa.Engine) -> None:
+    with writing(trial) as connection:
+        insert(connection, TRIAL, frame({1: ("a", 5, 0.5, True)}))
+        upsert(connection, TRIAL, pd.DataFrame({"id": [1, 2], "number": [6, 7]}))
+    assert stored(trial) == {1: ("a", 6, 0.5, True), 2: (None, 7, None, None)}
+
+
+def test_an_upsert_of_keys_alone_adds_what_is_missing(trial: sa.Engine) -> None:
+    with writing(trial) as connection:
+        insert(connection, TRIAL, frame({1: ("a", 5, 0.5, True)}))
+        upsert(connection, TRIAL, pd.DataFrame({"id": [1, 2]}))
+    assert stored(trial) == {1: ("a", 5, 0.5, True), 2: (None, None, None, None)}
+
+
+def test_numbers_of_32_bits_and_missing_floats_are_taken(trial: sa.Engine) -> None:
+    rows = pd.DataFrame(
+        {
+            "id": np.array([1, 2], dtype=np.int32),
+            "value": np.array([0.1, np.nan], dtype=np.float32),
+            "text": pd.Series(["x", None], dtype="str"),
+        }
+    )
+    with writing(trial) as connection:
+        insert(connection, TRIAL, rows)
+    found = stored(trial)
+    assert found[1][2] == pytest.approx(0.1, rel=1e-7)
+    assert found[2] == (None, None, None, None)
+
+
+def test_rows_pass_in_pieces_and_from_several_frames(
+    trial: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "CHUNK_ROWS", 3)
+    table = {key: (str(key), key, key / 7, None) for key in range(20)}
+    parts = [frame({key: table[key] for key in range(*ends)}) for ends in ((0, 8), (8, 8), (8, 20))]
+    with writing(trial) as connection:
+        assert insert(connection, TRIAL, iter(parts)) == 20
+        assert insert(connection, TRIAL, []) == 0
+        assert upsert(connection, TRIAL, parts[1]) == 0
+    assert stored(trial) == table
+
+
+def test_a_duplicate_key_is_an_error_like_any_other_of_sqlalchemy(trial: sa.Engine) -> None:
+    with pytest.raises(sa.exc.IntegrityError), writing(trial) as connection:
+        insert(connection, TRIAL, pd.DataFrame({"id": [1, 1]}))
+    assert stored(trial) == {}
+
+
+def test_a_failure_of_whoever_makes_the_rows_is_passed_on_and_nothing_is_kept(
+    trial: sa.Engine,
+) -> None:
+    def failing() -> Iterator[pd.DataFrame]:
+        yield frame({1: ("a", 1, 0.5, None)})
+        raise KeyError("no more rows")
+
+    with pytest.raises(KeyError, match="no more rows"), writing(trial) as connection:
+        insert(connection, TRIAL, failing())
+    assert stored(trial) == {}
+    with writing(trial) as connection:
+        insert(connection, TRIAL, frame({1: ("a", 1, 0.5, None)}))
+
+
+def test_a_connection_lost_among_the_rows_says_so_without_the_password(trial: sa.Engine) -> None:
+    if is_sqlite(trial):
+        pytest.skip("SQLite has no connection to lose")
+
+    def cut_off(connection: sa.Connection) -> Iterator[pd.DataFrame]:
+        yield frame({1: ("a", 1, 0.5, None)})
+        pid = connection.connection.driver_connection.info.backend_pid
+        with psycopg.connect(
+            trial.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        ) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+        for key in range(2, 2_000):
+            yield frame({key: ("x" * 1000, 1, 0.5, None)})
+
+    with (
+        pytest.raises(DatabaseUnreachableError, match="does not answer"),
+        writing(trial) as connection,
+    ):
+        insert(connection, TRIAL, cut_off(connection))
+    assert stored(trial) == {}

@@ -1,0 +1,149 @@
+"""Whole columns out of the database, all seeing it at one moment."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+
+from recsvc.errors import DatabaseUnreachableError
+from recsvc.store import snapshot as module
+from recsvc.store.bulk import insert
+from recsvc.store.engine import is_sqlite, open_engine, writing
+from recsvc.store.schema import links, movies, ratings, users
+from recsvc.store.snapshot import snapshot
+
+TOP = 2**63 - 1
+
+
+@pytest.fixture
+def filled(engine: sa.Engine) -> sa.Engine:
+    """A database of three movies, two users and three ratings."""
+    with writing(engine) as connection:
+        insert(
+            connection,
+            movies,
+            pd.DataFrame(
+                {
+                    "movie_id": [1, 2, TOP],
+                    "title": ["A", '\u00c9\n"q", \\N', "\U0001f3ac"],
+                    "release_year": pd.Series([1999, None, 0], dtype="Int64"),
+                }
+            ),
+        )
+        insert(connection, users, pd.DataFrame({"user_id": [1, TOP]}))
+        insert(
+            connection,
+            ratings,
+            pd.DataFrame(
+                {
+                    "user_id": [1, 1, TOP],
+                    "movie_id": [1, 2, TOP],
+                    "rating": [0.5, 3.7, 3.7000000000000006],
+                    "rated_at": [0, 2**53 + 1, TOP],
+                }
+            ),
+        )
+    return engine
+
+
+def test_columns_come_back_as_they_were_written(filled: sa.Engine) -> None:
+    with snapshot(filled) as database:
+        found = database.frame(sa.select(ratings).order_by(ratings.c.rating))
+        titles = database.frame(sa.select(movies).order_by(movies.c.movie_id))
+    assert found.to_dict("list") == {
+        "user_id": [1, 1, TOP],
+        "movie_id": [1, 2, TOP],
+        "rating": [0.5, 3.7, 3.7000000000000006],
+        "rated_at": [0, 2**53 + 1, TOP],
+    }
+    assert [str(kind) for kind in found.dtypes] == ["int64", "int64", "float64", "int64"]
+    assert titles["title"].tolist() == ["A", '\u00c9\n"q", \\N', "\U0001f3ac"]
+    assert titles["release_year"].tolist() == [1999, pd.NA, 0]
+    assert titles["movie_id"].tolist() == [1, 2, TOP]
+    assert [bool(flag) for flag in titles["available"]] == [True, True, True]
+
+
+def test_a_query_without_rows_gives_a_frame_without_rows(filled: sa.Engine) -> None:
+    with snapshot(filled) as database:
+        found = database.frame(sa.select(links))
+        assert list(database.batches(sa.select(links))) == []
+    assert list(found.columns) == ["movie_id", "imdb_id", "tmdb_id"]
+    assert len(found) == 0
+
+
+def test_values_are_bound_not_written_into_the_query(filled: sa.Engine) -> None:
+    query = sa.select(movies.c.movie_id).where(
+        movies.c.title == sa.bindparam("title", '\u00c9\n"q", \\N'),
+        movies.c.movie_id <= sa.bindparam("most", TOP),
+    )
+    with snapshot(filled) as database:
+        assert database.frame(query)["movie_id"].tolist() == [2]
+
+
+def test_rows_come_in_batches_of_bounded_size(
+    filled: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH_ROWS", 2)
+    with snapshot(filled) as database:
+        batches = list(database.batches(sa.select(ratings).order_by(ratings.c.rating)))
+    if is_sqlite(filled):
+        assert [batch.num_rows for batch in batches] == [2, 1]
+    assert pa.Table.from_batches(batches).num_rows == 3
+
+
+def test_all_reads_see_the_moment_of_the_first(filled: sa.Engine) -> None:
+    def count(database: module.Snapshot) -> tuple[int, int]:
+        return len(database.frame(sa.select(users))), len(database.frame(sa.select(ratings)))
+
+    with snapshot(filled) as database:
+        assert len(database.frame(sa.select(movies))) == 3
+        with writing(filled) as connection:
+            insert(connection, users, pd.DataFrame({"user_id": [2]}))
+            added = {"user_id": [2], "movie_id": [1], "rating": [1.0], "rated_at": [1]}
+            insert(connection, ratings, pd.DataFrame(added))
+        assert count(database) == (2, 3)
+    with snapshot(filled) as database:
+        assert count(database) == (3, 4)
+
+
+def test_a_snapshot_cannot_write(filled: sa.Engine) -> None:
+    if is_sqlite(filled):
+        pytest.skip("SQLite has no read-only transaction")
+    delete = sa.select(sa.func.setval("ingests_ingest_id_seq", 7))
+    with snapshot(filled) as database, pytest.raises(Exception, match="read-only transaction"):
+        database.frame(delete)
+
+
+def test_a_snapshot_leaves_the_locks_of_its_process_alone(filled: sa.Engine) -> None:
+    """A second SQLite library in the process would release them when it closes the file."""
+    if not is_sqlite(filled):
+        pytest.skip("about SQLite's file locks")
+    with writing(filled):
+        with snapshot(filled) as database:
+            assert len(database.frame(sa.select(movies))) == 3
+        attempt = (
+            "import sqlite3, sys\n"
+            "connection = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)\n"
+            "try:\n    connection.execute('BEGIN IMMEDIATE')\n"
+            "except sqlite3.OperationalError as error:\n    print(error)\n"
+        )
+        command = [sys.executable, "-I", "-c", attempt, str(filled.url.database)]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "database is locked"
+
+
+def test_a_database_that_does_not_answer_is_named_without_its_password(
+    filled: sa.Engine,
+) -> None:
+    if is_sqlite(filled):
+        pytest.skip("a SQLite file always answers")
+    canary = "s3cret"
+    engine = open_engine(filled.url.set(database="nowhere", password=canary))
+    with pytest.raises(DatabaseUnreachableError) as refused, snapshot(engine):
+        pass
+    engine.dispose()
+    assert canary not in str(refused.value)
+    assert "***" in str(refused.value)
