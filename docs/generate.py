@@ -137,7 +137,7 @@ def _describe(table: sa.Table) -> str:
 
 def _type(column: sa.Column[Any]) -> str:
     names = [
-        column.type.compile(dialect=dialect).lower()  # type: ignore[no-untyped-call]
+        column.type.compile(dialect=dialect).lower()
         for dialect in (sqlite.dialect(), postgresql.dialect())  # type: ignore[no-untyped-call]
     ]
     return names[0] if names[0] == names[1] else f"{names[0]} / {names[1]}"

@@ -404,7 +404,7 @@ class TestPasswords:
         def defect(*_: object, **__: object) -> None:
             raise ZeroDivisionError(f"could not log in with {form}")
 
-        monkeypatch.setattr("recsvc.cli.open_engine", defect)
+        monkeypatch.setattr("recsvc.cli.application.open_engine", defect)
         failed = secretive("status")
         assert failed.code == 1
         assert "ZeroDivisionError: could not log in with ***" in failed.err

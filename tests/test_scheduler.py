@@ -356,7 +356,7 @@ def test_of_schedulers_that_start_a_night_at_the_same_moment_one_runs_it(
 def claim(engine: sa.Engine, night: datetime) -> None:
     """Run a night, without the work."""
     given = {"host": "here", "settings": {}, "versions": {}, "lease_seconds": 60.0}
-    finish_run(engine, claim_run(engine, JOB, scheduled_for=night, **given), "refused", "for a test")
+    finish_run(engine, claim_run(engine, JOB, scheduled_for=night, **given), "refused")
 
 
 def test_a_night_that_another_host_has_run_is_done(engine: sa.Engine) -> None:

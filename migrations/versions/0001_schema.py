@@ -1,14 +1,17 @@
 """Create the schema: source tables, run tables, views and their dictionary."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
 
 revision = "0001"
 down_revision = None
 
 BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-REAL = sa.Double().with_variant(sa.REAL(), "sqlite")
+REAL: TypeEngine[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
 FLAG = sa.Boolean().with_variant(sa.Integer(), "sqlite")
 UTC_TIMESTAMP = sa.TIMESTAMP(timezone=True).with_variant(sa.Text(), "sqlite")
 DOCUMENT = JSONB().with_variant(sa.Text(), "sqlite")
@@ -57,10 +60,10 @@ def downgrade() -> None:
         op.drop_table(name)
 
 
-def table(name: str, *parts, **options) -> None:
+def table(name: str, *parts: Any, **options: Any) -> None:
     created = op.create_table(name, *parts, sqlite_strict=True, **options)
-    DICTIONARY.append((name, "", created.comment))
-    DICTIONARY.extend((name, column.name, column.comment) for column in created.columns)
+    DICTIONARY.append((name, "", created.comment or ""))
+    DICTIONARY.extend((name, column.name, column.comment or "") for column in created.columns)
 
 
 def view(name: str, comment: str, *, sqlite: str, postgresql: str, columns: dict[str, str]) -> None:

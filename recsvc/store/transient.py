@@ -8,11 +8,19 @@ from collections.abc import Iterator
 import psycopg
 import tenacity
 from adbc_driver_manager import dbapi as adbc
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from recsvc.errors import DatabaseUnreachableError
 
 log = logging.getLogger("recsvc")
+
+# Bulk transfer uses the drivers themselves, whose errors SQLAlchemy does not see.
+DATABASE_ERRORS = (
+    OperationalError,
+    sqlite3.OperationalError,
+    psycopg.OperationalError,
+    adbc.OperationalError,
+)
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 

@@ -50,7 +50,7 @@ def test_tables_of_others_are_left_alone(engine: sa.Engine) -> None:
 
 
 def test_a_migration_that_fails_half_way_leaves_the_schema_as_it_was(
-    empty_url: sa.URL, monkeypatch: pytest.MonkeyPatch
+    empty_url: sa.URL,
 ) -> None:
     engine = open_engine(empty_url, create=True)
     with writing(engine) as connection:

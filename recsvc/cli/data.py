@@ -1,0 +1,82 @@
+"""Commands about source data."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsvc import display
+from recsvc.cli.application import Json, app, engine_at_head
+from recsvc.ingest.download import NAMES, download
+from recsvc.ingest.folder import ingest_folder, present_files
+from recsvc.ingest.synthetic import write_synthetic
+
+
+@app.command("ingest")
+def ingest_command(
+    folder: Annotated[Path, typer.Argument(help="Holds ratings.csv, movies.csv, ...")],
+    max_rejects: Annotated[
+        float, typer.Option(min=0, max=100, help="Bad rows tolerated in a file, in percent.")
+    ] = 1.0,
+    dry_run: Annotated[
+        bool, typer.Option(help="Report what would change; change nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Read a folder of MovieLens CSVs into the database: all of it or nothing.
+
+    Example: recsvc ingest ml-latest-small
+    """
+    engine = engine_at_head()
+    total = sum(path.stat().st_size for _, path in present_files(folder))
+    with display.byte_progress(total, "reading") as on_bytes:
+        report = ingest_folder(
+            engine, folder, max_rejects=max_rejects, dry_run=dry_run, on_bytes=on_bytes
+        )
+    if as_json:
+        display.print_json(asdict(report))
+        return
+    columns = ("file", "inserted", "updated", "unchanged", "duplicates", "rejected")
+    display.print_rows([asdict(file) for file in report.files], columns)
+    for reject in report.rejects[:5]:
+        display.stderr.print(f"rejected: {reject}", markup=False, highlight=False, soft_wrap=True)
+    if not report.changed:
+        display.print_line("Nothing changed: the database holds these files already.")
+    elif dry_run:
+        display.print_line(f"Dry run: {report.changed:,} rows would change.")
+    else:
+        display.print_line(f"Ingest {report.ingest_id}: {report.changed:,} rows changed.")
+
+
+@app.command()
+def synth(
+    folder: Annotated[Path, typer.Argument(help="Where to write the files.")],
+    ratings: Annotated[int, typer.Option(min=1, help="Rows of ratings.csv.")] = 100_000,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 42,
+    as_json: Json = False,
+) -> None:
+    """Write MovieLens-shaped CSVs of any size.
+
+    Example: recsvc synth synthetic --ratings 1000000
+    """
+    summary = write_synthetic(folder, ratings=ratings, seed=seed)
+    if as_json:
+        display.print_json(asdict(summary))
+    else:
+        display.print_line(
+            f"{folder}: {summary.ratings:,} ratings and {summary.tags:,} tags of "
+            f"{summary.users:,} users for {summary.movies:,} movies."
+        )
+
+
+@app.command("download")
+def download_command(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(NAMES)}.")],
+    folder: Annotated[Path, typer.Argument(help="Where to put the data set's own folder.")],
+) -> None:
+    """Fetch a MovieLens data set from GroupLens and verify its checksum.
+
+    Example: recsvc download ml-latest-small data
+    """
+    display.print_line(f"{download(name, folder)}")

@@ -1,0 +1,97 @@
+"""Commands that make, switch and remove what readers see."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import typer
+
+from recsvc import display
+from recsvc.cli.application import INT64, Json, app, engine_at_head
+from recsvc.nights import Nights
+from recsvc.retrain import JOB, retrain
+from recsvc.scheduler import schedule
+from recsvc.settings import PRESETS, Settings
+from recsvc.store import publication
+from recsvc.store.engine import reading
+from recsvc.store.ledger import last_scheduled
+
+
+@app.command("retrain")
+def retrain_command(
+    force: Annotated[
+        bool, typer.Option(help="Publish whatever the gate says, even if nothing is new.")
+    ] = False,
+    preset: Annotated[
+        Literal["notebook"] | None, typer.Option(help="A named set of settings.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of RECSVC_SEED.")] = None,
+    top_n: Annotated[int | None, typer.Option(help="Instead of RECSVC_TOP_N.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Instead of RECSVC_THREADS.")] = None,
+    scheduled_for: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="The night to run once: in ISO 8601, or `latest`."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train, compare and publish, unless the gate refuses (exit 4).
+
+    Example: recsvc retrain --top-n 50
+    """
+    options = {"seed": seed, "top_n": top_n, "threads": threads}
+    given = {name: value for name, value in options.items() if value is not None}
+    settings = Settings.read((PRESETS[preset] if preset else {}) | given)
+    night = Nights.of(settings).parse(scheduled_for, datetime.now(UTC)) if scheduled_for else None
+    report = retrain(engine_at_head(settings), settings, force=force, scheduled_for=night)
+    if as_json:
+        display.print_json(asdict(report))
+    else:
+        display.print_line(f"Run {report.run_id} {report.status}. {report.reason}")
+
+
+@app.command("schedule")
+def schedule_command() -> None:
+    """Retrain every night at RECSVC_SCHEDULE until stopped (exit 75 if that abandons a run).
+
+    Example: recsvc schedule
+    """
+    settings = Settings.read()
+    engine = engine_at_head(settings)
+    with reading(engine) as connection:
+        last = last_scheduled(connection, JOB)
+    engine.dispose()  # a scheduler that waits for a night holds no connection
+    raise typer.Exit(schedule(settings, last))
+
+
+@app.command()
+def rollback(
+    run_id: Annotated[
+        int | None, typer.Argument(help="By default the run before.", **INT64)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show readers an earlier run again.
+
+    Example: recsvc rollback
+    """
+    switched = publication.roll_back(engine_at_head(), run_id)
+    if as_json:
+        display.print_json(asdict(switched))
+    else:
+        display.print_line(f"Readers see run {switched.run_id} again.")
+
+
+@app.command()
+def prune(as_json: Json = False) -> None:
+    """Delete the output of runs older than the newest RECSVC_KEEP_RUNS; metrics stay.
+
+    Example: recsvc prune
+    """
+    settings = Settings.read()
+    pruned = publication.prune(
+        engine_at_head(settings), settings.keep_runs, lock_timeout=settings.lock_timeout_seconds
+    )
+    if as_json:
+        display.print_json({"pruned": pruned})
+    else:
+        display.print_line(f"Pruned: {', '.join(map(str, pruned)) or 'nothing'}.")
