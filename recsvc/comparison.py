@@ -122,8 +122,8 @@ def find_incumbent(run: Run, data: TrainingData, split: Split, published: sa.Row
     such a fit would repeat tonight's, and the risk is the data: the figures that were stored when
     the run was made are what is left to compare with.
     """
-    former = Recipe.model_validate(published.settings)
-    if former.training() == run.settings.training() or data.former is None:
+    former = Recipe.of_run(published.settings)
+    if former is None or data.former is None:
         stored = published_user_metrics(run.engine, published.run_id, HYBRID, GATE_METRIC, GATE_K)
         return Incumbent(published.run_id, paired=None, stored=stored)
     with run.phase("fit:published"):

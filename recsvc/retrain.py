@@ -104,8 +104,7 @@ def _said(error: BaseException) -> str:
 
 def _retrain(run: Run, *, force: bool) -> RetrainReport:
     published = published_run(run.engine)
-    former = Recipe.model_validate(published.settings) if published else None
-    data = _load(run, former)
+    data = _load(run, _former_recipe(run, published))
     same = None if force else _same_run(run, data)
     if same is not None:
         ledger.finish_run(run.engine, run.claim, "skipped")
@@ -131,6 +130,13 @@ def _retrain(run: Run, *, force: bool) -> RetrainReport:
     reason = decision.reason if decision.passed else f"Forced: {decision.reason}"
     publish_run(run, reason)
     return RetrainReport(run.claim.run_id, "published", reason)
+
+
+def _former_recipe(run: Run, published: sa.Row[Any] | None) -> Recipe | None:
+    """Return the published run's settings if a model would be trained otherwise tonight."""
+    former = Recipe.of_run(published.settings) if published else None
+    same = former is None or former.training() == run.settings.training()
+    return None if same else former
 
 
 def _load(run: Run, former: Recipe | None) -> TrainingData:
@@ -186,7 +192,7 @@ def _start(run: Run, data: TrainingData, published: sa.Row[Any] | None) -> Start
     settings = run.settings
     if not settings.warm_start or settings.trainer != "fast" or published is None:
         return None
-    if Recipe.model_validate(published.settings).training() != settings.training():
+    if _former_recipe(run, published) is not None:
         return None
     with reading(run.engine) as connection:
         archived = from_bytes(archived_model(connection))

@@ -131,6 +131,14 @@ class Recipe(BaseSettings):
         True, description="Whether a movie without genres and tags gets the token `bias:item`"
     )
 
+    @classmethod
+    def of_run(cls, recorded: Mapping[str, Any]) -> Self | None:
+        """Return the settings that a run recorded; ``None`` if they would not be valid today."""
+        try:
+            return cls(**recorded)
+        except ValidationError:
+            return None
+
     def training(self) -> dict[str, Any]:
         """The part that a trained model depends on, whatever is made of it afterwards."""
         return self.model_dump(mode="json", include=set(Recipe.model_fields) - _AFTERWARDS)

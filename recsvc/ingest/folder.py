@@ -67,19 +67,15 @@ def ingest_folder(
     started_at = datetime.now(UTC)
     parsed = _parse(engine, folder, max_rejects, on_bytes)
     rejects = [reject for file in parsed for reject in file.rejects]
-    files: list[FileChanges] = []
     if dry_run:
-        with snapshot(engine) as database:
-            files.extend(_changes(database, file)[1] for file in parsed)
-        return IngestReport(None, files, rejects)
+        return IngestReport(None, [counts for _, counts in _compare(engine, parsed)], rejects)
     with writing(engine) as connection:
         lock_sources(connection)
-        with snapshot(engine) as database:
-            for file in parsed:
-                changes, counts = _changes(database, file)
-                write_changes(connection, file.name, changes)
-                checkpoint(f"ingest:{file.name}:written")
-                files.append(counts)
+        compared = _compare(engine, parsed)
+        for changes, counts in compared:
+            write_changes(connection, counts.file, changes)
+            checkpoint(f"ingest:{counts.file}:written")
+        files = [counts for _, counts in compared]
         source = storable(str(folder.resolve()))
         rows = _reject_rows(rejects)
         ingest_id = record_ingest(
@@ -145,11 +141,15 @@ def _for_file(on_bytes: OnBytes | None, file: str) -> Callable[[int], None] | No
     return (lambda count: on_bytes(file, count)) if on_bytes else None
 
 
+def _compare(engine: sa.Engine, parsed: list[ParsedFile]) -> list[tuple[Changes, FileChanges]]:
+    """Compare files with what is committed: the rows that differ, and the counts."""
+    with snapshot(engine) as database:
+        return [_changes(database, file) for file in parsed]
+
+
 def _changes(database: Snapshot, file: ParsedFile) -> tuple[Changes, FileChanges]:
-    """Compare a file with what is committed: the rows that differ, and the counts."""
     kind = next(kind for kind in FORMATS if kind.file == file.name)
-    existing = existing_rows(database, file.name)
-    changes = compare(existing, file.rows, list(kind.key))
+    changes = compare(existing_rows(database, file.name), file.rows, list(kind.key))
     return changes, FileChanges(
         file=file.name,
         sha256=file.sha256,

@@ -9,6 +9,7 @@ import numpy.typing as npt
 Float64 = npt.NDArray[np.float64]
 
 RESAMPLES = 1_000
+FEWEST_USERS = 2  # the mean of a single user has no interval
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ def decide(
         tolerance: what a night may lose on other data.
         seed: of the resampling.
     """
-    if not len(hybrid):
-        reason = "There is no holdout to judge by: no user has enough positives."
+    if len(hybrid) < FEWEST_USERS:
+        reason = f"There is no holdout to judge by: {len(hybrid)} users have enough positives."
         return Decision(passed=False, reason=reason, comparisons={})
     interval = paired_difference(hybrid, popular, seed)
     comparisons = {"popular": interval}

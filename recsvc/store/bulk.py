@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, cast
 
 import pandas as pd
@@ -16,6 +16,8 @@ from recsvc.errors import DatabaseUnreachableError
 from recsvc.store.engine import is_sqlite
 
 CHUNK_ROWS = 100_000
+STATEMENT_ROWS = 64  # on SQLite; the columns of as many rows stay far below its 32,766 parameters
+LARGE_LOAD = 10_000  # rows from which it pays to check keys all at once
 
 _CSV = pa_csv.WriteOptions(include_header=False, quoting_style="all_valid")
 
@@ -39,8 +41,40 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Frames, into: str =
     columns = [str(name) for name in first.columns]
     chunks = _chunks(chain([first], frames))
     if is_sqlite(connection):
-        return _executemany(connection, _insert_sql(table, columns), chunks)
+        return _executemany(connection, f"INSERT INTO {table.name} ({_names(columns)})", "", chunks)
     return _copy(connection, into or table.name, columns, chunks)
+
+
+def fill(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> int:
+    """Insert rows into a table that no other refers to; return how many.
+
+    PostgreSQL checks key and references row by row, at ten times the cost of the COPY. So a table
+    that is empty and not in use loses them for the load and gets them back, within the
+    transaction, which checks all rows at once.
+    """
+    large = len(rows) >= LARGE_LOAD and not is_sqlite(connection)
+    checks = _drop_checks(connection, table) if large else []
+    written = insert(connection, table, rows)
+    for check in checks:
+        connection.execute(sa.schema.AddConstraint(check, isolate_from_table=False))
+    return written
+
+
+def _drop_checks(connection: sa.Connection, table: sa.Table) -> list[sa.Constraint]:
+    """Drop key and references of an empty table; return them, or nothing if that cannot be."""
+    references = sorted(table.foreign_key_constraints, key=lambda reference: str(reference.name))
+    tables = {table.name, *(reference.referred_table.name for reference in references)}
+    try:
+        with connection.begin_nested():
+            names = _names(sorted(tables))
+            connection.exec_driver_sql(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE NOWAIT")
+            if connection.scalar(sa.select(sa.exists().select_from(table))):
+                return []
+            for check in (*references, table.primary_key):
+                connection.execute(sa.schema.DropConstraint(check, isolate_from_table=False))
+    except (sa.exc.OperationalError, sa.exc.ProgrammingError):  # in use, or somebody else's
+        return []
+    return [table.primary_key, *references]
 
 
 def _frames(rows: Frames) -> Iterable[pd.DataFrame]:
@@ -59,8 +93,8 @@ def upsert(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> in
         return 0
     conflict = _on_conflict(table, list(rows.columns))
     if is_sqlite(connection):
-        sql = f"{_insert_sql(table, list(rows.columns))} {conflict}"
-        return _executemany(connection, sql, _chunks([rows]))
+        into = f"INSERT INTO {table.name} ({_names(list(rows.columns))})"
+        return _executemany(connection, into, conflict, _chunks([rows]))
     columns = _names(list(rows.columns))
     stage = f"stage_{table.name}"
     connection.exec_driver_sql(
@@ -78,11 +112,6 @@ def _names(columns: list[str]) -> str:
     return ", ".join(columns)
 
 
-def _insert_sql(table: sa.Table, columns: list[str]) -> str:
-    marks = ", ".join("?" * len(columns))
-    return f"INSERT INTO {table.name} ({_names(columns)}) VALUES ({marks})"
-
-
 def _on_conflict(table: sa.Table, columns: list[str]) -> str:
     key = [column.name for column in table.primary_key.columns]
     others = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
@@ -90,14 +119,22 @@ def _on_conflict(table: sa.Table, columns: list[str]) -> str:
     return f"ON CONFLICT ({_names(key)}) DO {action}"
 
 
-def _executemany(connection: sa.Connection, sql: str, chunks: Iterator[pd.DataFrame]) -> int:
+def _executemany(
+    connection: sa.Connection, into: str, conflict: str, chunks: Iterator[pd.DataFrame]
+) -> int:
+    """Insert by statements of many rows each, at half the cost of one statement a row."""
     cursor = connection.connection.cursor()
     written = 0
     try:
         for chunk in chunks:
-            values = map(_python_values, chunk.items())
-            with _named_errors(connection, sql):
-                cursor.executemany(sql, list(zip(*values, strict=True)))
+            values = chain.from_iterable(zip(*map(_python_values, chunk.items()), strict=True))
+            row = f"({', '.join('?' * chunk.shape[1])})"
+            whole, rest = divmod(len(chunk), STATEMENT_ROWS)
+            for n_rows, times in ((STATEMENT_ROWS, whole), (rest, bool(rest))):
+                sql = f"{into} VALUES {', '.join([row] * n_rows)} {conflict}"
+                size = n_rows * chunk.shape[1]
+                with _named_errors(connection, sql):
+                    cursor.executemany(sql, [tuple(islice(values, size)) for _ in range(times)])
             written += len(chunk)
     finally:
         cursor.close()

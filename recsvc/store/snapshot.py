@@ -5,11 +5,12 @@ PostgreSQL is read through ADBC, straight into Arrow. SQLite is read through Pyt
 each other's locks (https://sqlite.org/howtocorrupt.html, section 2.2.1).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import adbc_driver_postgresql.dbapi
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
@@ -20,6 +21,9 @@ from recsvc.errors import DatabaseUnreachableError
 from recsvc.store.engine import is_sqlite, reading
 
 BATCH_ROWS = 65_536
+BATCH_GROUPS = 512
+
+_SCALE = 2.0**53
 
 _ARROW_TYPES = {
     int: pa.int64(),
@@ -33,7 +37,9 @@ _ARROW_TYPES = {
 class Source(Protocol):
     """Runs a query and yields its rows as Arrow batches."""
 
-    def batches(self, query: sa.Select[Any]) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, query: sa.Select[Any], packed_by: sa.Column[Any] | None
+    ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a query; no batch at all where there are none."""
 
 
@@ -43,22 +49,34 @@ class Snapshot:
     def __init__(self, source: Source) -> None:
         self._source = source
 
-    def batches(self, query: sa.Select[Any]) -> Iterator[pa.RecordBatch]:
-        """Run a query and yield its rows as Arrow batches of bounded size."""
-        return self._source.batches(query)
+    def batches(
+        self, query: sa.Select[Any], *, packed_by: sa.Column[Any] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Run a query and yield its rows as Arrow batches of bounded size.
 
-    def frame(self, query: sa.Select[Any]) -> pd.DataFrame:
-        """Run a query and return all its rows.
+        Args:
+            query: what to select.
+            packed_by: the first column, if many rows share each of its values and all columns are
+                numbers, none of them missing, reals from 0.5 up to 1,024. SQLite is then read four
+                times as fast: a row for each group passes through Python, not one for each row.
+        """
+        return self._source.batches(query, packed_by)
+
+    def frame(
+        self, query: sa.Select[Any], *, packed_by: sa.Column[Any] | None = None
+    ) -> pd.DataFrame:
+        """Run a query, as :meth:`batches` does, and return all its rows.
 
         Integers stay integers: where some are missing the column is pandas' ``Int64``.
         """
-        batches = list(self.batches(query))
+        batches = list(self.batches(query, packed_by=packed_by))
         if not batches:
             return pd.DataFrame({column.name: [] for column in query.selected_columns})
         table = pa.Table.from_batches(batches)
+        batches.clear()  # the conversion below frees each column when it is done
         missing = any(column.null_count for column in table.columns)
         kinds = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int64Dtype()} if missing else {}
-        frame: pd.DataFrame = table.to_pandas(types_mapper=kinds.get)
+        frame: pd.DataFrame = table.to_pandas(types_mapper=kinds.get, self_destruct=True)
         return frame
 
 
@@ -83,22 +101,55 @@ class _SqliteSource:
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
 
-    def batches(self, query: sa.Select[Any]) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, query: sa.Select[Any], packed_by: sa.Column[Any] | None
+    ) -> Iterator[pa.RecordBatch]:
         columns = list(query.selected_columns)
         schema = pa.schema([(column.name, _arrow_type(column)) for column in columns])
+        if packed_by is None:
+            for rows in self._fetch(query, BATCH_ROWS):
+                values = zip(*rows, strict=True)
+                arrays = map(_array, values, schema.types)
+                yield pa.RecordBatch.from_arrays(list(arrays), schema=schema)
+            return
+        for rows in self._fetch(_packed(query, packed_by), BATCH_GROUPS):
+            groups, counts, *texts = zip(*rows, strict=True)
+            arrays = map(_unpacked, texts, schema.types[1:])
+            first = pa.array(np.repeat(groups, counts), schema.types[0])
+            yield pa.RecordBatch.from_arrays([first, *arrays], schema=schema)
+
+    def _fetch(self, query: sa.Select[Any], size: int) -> Iterator[Sequence[Any]]:
         compiled = query.compile(dialect=self._connection.dialect)
+        names = compiled.positiontup or []
         cursor = self._connection.connection.cursor()
         try:
-            names = compiled.positiontup or []
             cursor.execute(str(compiled), tuple(compiled.params[name] for name in names))
-            while rows := cursor.fetchmany(BATCH_ROWS):
-                arrays = [
-                    _array(values, kind)
-                    for values, kind in zip(zip(*rows, strict=True), schema.types, strict=True)
-                ]
-                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+            while rows := cursor.fetchmany(size):
+                yield rows
         finally:
             cursor.close()
+
+
+def _packed(query: sa.Select[Any], by: sa.Column[Any]) -> sa.Select[Any]:
+    """Gather the rows of each group: its value, their number, and a text of each other column."""
+    others = list(query.selected_columns)[1:]
+    texts = [sa.func.group_concat(_whole(column)) for column in others]
+    return query.with_only_columns(by, sa.func.count(), *texts).group_by(by)
+
+
+def _whole(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Scale reals to integers, which have an exact text; 53 places hold any from 0.5 on."""
+    inner = column.element if isinstance(column, sa.Label) else column
+    if column.type.python_type is float:
+        return sa.cast(inner * sa.literal_column(f"{_SCALE:.1f}"), sa.Integer)
+    return inner
+
+
+def _unpacked(texts: tuple[str, ...], kind: pa.DataType) -> pa.Array:
+    numbers = np.fromstring(",".join(texts), dtype=np.int64, sep=",")
+    if pa.types.is_floating(kind):
+        return pa.array(numbers / _SCALE)
+    return pa.array(numbers.astype(np.bool_) if pa.types.is_boolean(kind) else numbers)
 
 
 def _arrow_type(column: sa.ColumnElement[Any]) -> pa.DataType:
@@ -117,7 +168,11 @@ class _AdbcSource:
     def __init__(self, connection: adbc.Connection) -> None:
         self._connection = connection
 
-    def batches(self, query: sa.Select[Any]) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self,
+        query: sa.Select[Any],
+        packed_by: sa.Column[Any] | None,  # noqa: ARG002 - no gain here
+    ) -> Iterator[pa.RecordBatch]:
         compiled = query.compile(dialect=self._dialect)
         names = getattr(compiled, "positiontup", None) or []
         parameters = tuple(compiled.params[name] for name in names)

@@ -40,7 +40,7 @@ def read_ratings(database: Snapshot, positive_rating: float) -> Iterator[RatingB
     """Yield all ratings, in no particular order: whoever needs one sorts integers, not rows."""
     positive = (ratings.c.rating >= sa.bindparam("threshold", positive_rating)).label("positive")
     query = sa.select(ratings.c.user_id, ratings.c.movie_id, ratings.c.rated_at, positive)
-    for batch in database.batches(query):
+    for batch in database.batches(query, packed_by=ratings.c.user_id):
         user_ids, movie_ids, rated_at, flags = (
             column.to_numpy(zero_copy_only=False) for column in batch.columns
         )

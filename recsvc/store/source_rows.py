@@ -10,10 +10,13 @@ import pandas as pd
 import sqlalchemy as sa
 
 from recsvc.store import schema
-from recsvc.store.bulk import insert, upsert
+from recsvc.store.bulk import fill, insert, upsert
 from recsvc.store.snapshot import Snapshot
 
+Int64 = npt.NDArray[np.int64]
 Write = Callable[[sa.Connection, pd.DataFrame, pd.DataFrame], None]
+
+_MOST_CODES = 2**62
 
 
 @dataclass(frozen=True)
@@ -33,33 +36,51 @@ def compare(existing: pd.DataFrame, incoming: pd.DataFrame, key: list[str]) -> C
     if existing.empty:
         return Changes(incoming, incoming.iloc[:0], 0)
     old, new = _key_codes(existing, incoming, key)
-    order = np.argsort(old, kind="stable")
-    places = np.searchsorted(old, new, sorter=order).clip(max=len(old) - 1)
-    rows = order[places]
-    found = old[rows] == new
-    counterpart = existing.iloc[rows[found]]
-    candidates = incoming.loc[found]
+    places, found = _places(old, new)
+    candidates = incoming if found.all() else incoming.loc[found]
     same = np.ones(len(candidates), dtype=bool)
     for column in incoming.columns.difference(key):
-        same &= _equal(counterpart[column], candidates[column])
+        same &= _equal(existing[column].take(places), candidates[column])
     return Changes(incoming.loc[~found], candidates.loc[~same], int(same.sum()))
+
+
+def _places(old: Int64, new: Int64) -> tuple[Int64, npt.NDArray[np.bool_]]:
+    """Find codes among others: whether each is there, and for those that are, where."""
+    order = None if np.all(old[1:] > old[:-1]) else np.argsort(old, kind="stable")
+    places = np.searchsorted(old, new, sorter=order).clip(max=len(old) - 1)
+    if order is not None:
+        places = order[places]
+    found = old[places] == new
+    return places[found], found
 
 
 def _key_codes(
     existing: pd.DataFrame, incoming: pd.DataFrame, key: list[str]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Pack each key into one integer, the same on both sides."""
+) -> tuple[Int64, Int64]:
+    """Pack each key into one integer, the same on both sides and in the same order as integers."""
     codes = np.zeros(len(existing) + len(incoming), dtype=np.int64)
     size = 1
     for column in key:
-        both = pd.concat([existing[column], incoming[column]], ignore_index=True)
-        part, values = pd.factorize(both)
-        if size * len(values) >= 2**62:
+        part, n_values = _column_codes(existing[column], incoming[column], _MOST_CODES // size)
+        if size * n_values > _MOST_CODES:
             codes = pd.factorize(codes)[0].astype(np.int64)
             size = int(codes.max()) + 1
-        codes = codes * len(values) + part
-        size *= len(values)
+        codes *= n_values
+        codes += part
+        size *= n_values
     return codes[: len(existing)], codes[len(existing) :]
+
+
+def _column_codes(old: "pd.Series[Any]", new: "pd.Series[Any]", most: int) -> tuple[Int64, int]:
+    """Number the values of a column from zero: integers by their distance, if that suffices."""
+    if pd.api.types.is_integer_dtype(old.dtype) and pd.api.types.is_integer_dtype(new.dtype):
+        numbers = np.concatenate([old.to_numpy(np.int64), new.to_numpy(np.int64)])
+        lowest, highest = int(numbers.min()), int(numbers.max())
+        if highest - lowest < most:
+            numbers -= lowest
+            return numbers, highest - lowest + 1
+    part, values = pd.factorize(pd.concat([old, new], ignore_index=True))
+    return part.astype(np.int64), len(values)
 
 
 def _equal(left: "pd.Series[Any]", right: "pd.Series[Any]") -> npt.NDArray[np.bool_]:
@@ -84,7 +105,7 @@ def existing_rows(database: Snapshot, file: str) -> pd.DataFrame:
             links = database.frame(sa.select(schema.links))
             return links.astype({"imdb_id": "Int64", "tmdb_id": "Int64"})
         case "ratings.csv":
-            return database.frame(sa.select(schema.ratings))
+            return database.frame(sa.select(schema.ratings), packed_by=schema.ratings.c.user_id)
         case _:
             return database.frame(sa.select(schema.tags))
 
@@ -127,7 +148,7 @@ def _write_movies(connection: sa.Connection, inserted: pd.DataFrame, updated: pd
     upsert(connection, schema.movies, updated[columns])
     _delete(connection, schema.movie_genres.c.movie_id, updated["movie_id"])
     both = pd.concat([inserted, updated], ignore_index=True)
-    insert(connection, schema.movie_genres, _exploded(both, "movie_id", "genres", "|", "genre"))
+    fill(connection, schema.movie_genres, _exploded(both, "movie_id", "genres", "|", "genre"))
 
 
 def _write_users(connection: sa.Connection, inserted: pd.DataFrame, updated: pd.DataFrame) -> None:
@@ -135,11 +156,11 @@ def _write_users(connection: sa.Connection, inserted: pd.DataFrame, updated: pd.
     add_users(connection, both["user_id"].to_numpy())
     _delete(connection, schema.user_features.c.user_id, updated["user_id"])
     tokens = _exploded(both, "user_id", "features", "\n", "feature")
-    insert(connection, schema.user_features, tokens)
+    fill(connection, schema.user_features, tokens)
 
 
 def _write_links(connection: sa.Connection, inserted: pd.DataFrame, updated: pd.DataFrame) -> None:
-    insert(connection, schema.links, inserted)
+    fill(connection, schema.links, inserted)
     upsert(connection, schema.links, updated)
 
 
@@ -147,13 +168,13 @@ def _write_ratings(
     connection: sa.Connection, inserted: pd.DataFrame, updated: pd.DataFrame
 ) -> None:
     add_users(connection, inserted["user_id"].to_numpy())
-    insert(connection, schema.ratings, inserted)
+    fill(connection, schema.ratings, inserted)
     upsert(connection, schema.ratings, updated)
 
 
 def _write_tags(connection: sa.Connection, inserted: pd.DataFrame, updated: pd.DataFrame) -> None:
     add_users(connection, inserted["user_id"].to_numpy())
-    insert(connection, schema.tags, inserted)
+    fill(connection, schema.tags, inserted)
     upsert(connection, schema.tags, updated)
 
 
