@@ -71,7 +71,7 @@ def _drop_checks(connection: sa.Connection, table: sa.Table) -> list[sa.Constrai
             if connection.scalar(sa.select(sa.exists().select_from(table))):
                 return []
             for check in (*references, table.primary_key):
-                connection.execute(sa.schema.DropConstraint(check, isolate_from_table=False))
+                connection.execute(sa.schema.DropConstraint(check))
     except (sa.exc.OperationalError, sa.exc.ProgrammingError):  # in use, or somebody else's
         return []
     return [table.primary_key, *references]
@@ -130,7 +130,9 @@ def _executemany(
             values = chain.from_iterable(zip(*map(_python_values, chunk.items()), strict=True))
             row = f"({', '.join('?' * chunk.shape[1])})"
             whole, rest = divmod(len(chunk), STATEMENT_ROWS)
-            for n_rows, times in ((STATEMENT_ROWS, whole), (rest, bool(rest))):
+            for n_rows, times in ((STATEMENT_ROWS, whole), (rest, 1)):
+                if not n_rows * times:
+                    continue
                 sql = f"{into} VALUES {', '.join([row] * n_rows)} {conflict}"
                 size = n_rows * chunk.shape[1]
                 with _named_errors(connection, sql):

@@ -28,6 +28,9 @@ from recsvc.store.transient import is_transient
 
 log = logging.getLogger("recsvc")
 
+# PostgreSQL detaches one partition of a table at a time: another one still waits for its readers.
+_DETACHING = "55000"
+
 
 @dataclass(frozen=True)
 class Publication:
@@ -160,12 +163,16 @@ def prune(engine: sa.Engine, keep: int, *, lock_timeout: float) -> list[int]:
         try:
             delete_output(engine, run_id, lock_timeout=lock_timeout)
         except sa.exc.DBAPIError as error:
-            if not is_transient(error):
+            if not (is_transient(error) or _sqlstate(error) == _DETACHING):
                 raise
             log.warning("run %d is in use and is pruned another time: %s", run_id, error.orig)
         else:
             pruned.append(run_id)
     return pruned
+
+
+def _sqlstate(error: sa.exc.DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
 
 
 def _doomed(engine: sa.Engine, keep: int) -> list[int]:

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from recsvc.errors import DatabaseUnreachableError
-from recsvc.store import bulk
-from recsvc.store.bulk import insert, upsert
+from recsvc.store import bulk, schema
+from recsvc.store.bulk import STATEMENT_ROWS, insert, upsert
 from recsvc.store.engine import is_sqlite, reading, writing
 from recsvc.store.types import BigId, Flag, Real
 
@@ -189,3 +189,13 @@ def test_a_connection_lost_among_the_rows_says_so_without_the_password(trial: sa
     ):
         insert(connection, TRIAL, cut_off(connection))
     assert stored(trial) == {}
+
+
+@pytest.mark.parametrize("count", [1, STATEMENT_ROWS - 1, STATEMENT_ROWS, STATEMENT_ROWS + 1])
+def test_any_number_of_rows_arrives(engine: sa.Engine, count: int) -> None:
+    """SQLite takes several rows a statement; full and partly filled statements alike."""
+    rows = pd.DataFrame({"user_id": range(1, count + 1)})
+    with writing(engine) as connection:
+        assert insert(connection, schema.users, rows) == count
+        ids = connection.scalars(sa.select(schema.users.c.user_id).order_by("user_id")).all()
+    assert ids == rows["user_id"].tolist()
