@@ -44,6 +44,12 @@ class DatabaseUnreachableError(RecsvcError):
     exit_code = 69
 
 
+class DatabaseBusyError(RecsvcError):
+    """Others kept a lock for too long; nothing was changed, and it can be tried again."""
+
+    exit_code = 75
+
+
 class RunInProgressError(RecsvcError):
     """Another run holds the lease."""
 

@@ -81,6 +81,8 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 
 def _name_lost_connections(context: ExceptionContext) -> None:
+    if context.is_pre_ping:
+        return  # the pool opens another connection by itself
     error = context.sqlalchemy_exception
     connecting = context.connection is None and isinstance(error, OperationalError)
     if not (connecting or (isinstance(error, DBAPIError) and error.connection_invalidated)):

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
 import recsvc
-from recsvc.errors import ConfigurationError, RecsvcError
+from recsvc.errors import ConfigurationError, DatabaseBusyError
 from recsvc.store import transient
 from recsvc.store.engine import is_sqlite, reading
 from recsvc.store.schema import metadata
@@ -21,12 +21,6 @@ from recsvc.store.views import VIEWS, View
 VERSION_TABLE = "recsvc_alembic_version"
 MIGRATION_LOCK = int.from_bytes(b"recsvc")  # advisory locks are numbers, of one database
 LOCK_TIMEOUT_S, ATTEMPTS = 5.0, 4
-
-
-class DatabaseBusyError(RecsvcError):
-    """Others kept a lock for too long; nothing was changed, and it can be tried again."""
-
-    exit_code = 75
 
 
 def scripts_directory() -> Path:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from recsvc.ingest import source_file
 from recsvc.ingest.folder import ingest_folder
-from recsvc.store import schema
+from recsvc.store import bulk, schema
 from recsvc.store.engine import writing
 
 Contents = dict[str, Collection[tuple[Any, ...]]]
@@ -228,10 +228,12 @@ def _none_first(value: Any) -> Any:
 @given(
     ingests=st.lists(folders, min_size=1, max_size=3),
     block_bytes=st.sampled_from([1, 7, 64, 1 << 20]),
+    large_load=st.sampled_from([1, bulk.LARGE_LOAD]),
 )
 def test_every_row_is_stored_as_it_was_said_or_rejected_with_its_line(
     ingests: list[dict[str, list[Line]]],
     block_bytes: int,
+    large_load: int,
     engine: sa.Engine,
     tmp_path: Path,
     contents: Callable[..., Contents],
@@ -240,6 +242,7 @@ def test_every_row_is_stored_as_it_was_said_or_rejected_with_its_line(
     said = Said()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source_file, "BLOCK_BYTES", block_bytes)
+        patch.setattr(bulk, "LARGE_LOAD", large_load)
         for files in ingests:
             for name, content in files.items():
                 text = HEADERS[name] + "".join(line.text for line in content)

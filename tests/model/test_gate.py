@@ -1,6 +1,4 @@
-"""The gate: beyond what the choice of users explains, better than popularity and not worse than
-what is in service.
-"""
+"""The gate: better than popularity and not worse than what is in service, beyond chance."""
 
 import numpy as np
 import pytest
@@ -21,8 +19,8 @@ TOLERANCE = 0.02
 
 def scores(mean: float, *, users: int = USERS, seed: int = 1) -> Float64:
     """NDCG of users who differ much from each other."""
-    spread = np.random.default_rng(seed).uniform(-0.1, 0.1, users)
-    return mean + spread - spread.mean()
+    spread: Float64 = np.random.default_rng(seed).uniform(-0.1, 0.1, users)
+    return spread + (mean - spread.mean())
 
 
 POPULAR = scores(0.20)

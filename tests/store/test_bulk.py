@@ -16,6 +16,7 @@ from recsvc.errors import DatabaseUnreachableError
 from recsvc.store import bulk, schema
 from recsvc.store.bulk import STATEMENT_ROWS, insert, upsert
 from recsvc.store.engine import is_sqlite, reading, writing
+from recsvc.store.schema import movies, ratings, users
 from recsvc.store.types import BigId, Flag, Real
 
 TRIAL = sa.Table(
@@ -139,7 +140,8 @@ def test_numbers_of_32_bits_and_missing_floats_are_taken(trial: sa.Engine) -> No
 def test_rows_pass_in_pieces_and_from_several_frames(
     trial: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(bulk, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(bulk, "STATEMENT_ROWS", 3)
     table = {key: (str(key), key, key / 7, None) for key in range(20)}
     parts = [frame({key: table[key] for key in range(*ends)}) for ends in ((0, 8), (8, 8), (8, 20))]
     with writing(trial) as connection:
@@ -199,3 +201,70 @@ def test_any_number_of_rows_arrives(engine: sa.Engine, count: int) -> None:
         assert insert(connection, schema.users, rows) == count
         ids = connection.scalars(sa.select(schema.users.c.user_id).order_by("user_id")).all()
     assert ids == rows["user_id"].tolist()
+
+
+# --- the first load of a table -----------------------------------------------------------------
+
+
+@pytest.fixture
+def catalogue(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> sa.Engine:
+    """A database of ten users and ten movies, where three rows are a large load."""
+    monkeypatch.setattr(bulk, "LARGE_LOAD", 3)
+    ids = range(10)
+    with writing(engine) as connection:
+        insert(connection, users, pd.DataFrame({"user_id": ids}))
+        titled = pd.DataFrame({"movie_id": ids, "title": ["A"] * 10})
+        insert(connection, movies, titled)
+    return engine
+
+
+def some_ratings(user_ids: list[int], rating: float = 4.0) -> pd.DataFrame:
+    return pd.DataFrame({"user_id": user_ids, "movie_id": 1, "rating": rating, "rated_at": 5})
+
+
+def raters(engine: sa.Engine) -> list[int]:
+    with reading(engine) as connection:
+        return sorted(connection.scalars(sa.select(ratings.c.user_id)))
+
+
+def test_a_first_load_and_a_second_one_leave_the_schema_as_it_was(catalogue: sa.Engine) -> None:
+    for ids in ([1, 2, 3, 4], [5, 6, 7], []):
+        with writing(catalogue) as connection:
+            assert fill(connection, ratings, some_ratings(ids)) == len(ids)
+    assert raters(catalogue) == [1, 2, 3, 4, 5, 6, 7]
+    assert migrate.differences(catalogue) == []
+
+
+@pytest.mark.parametrize("bad", [[1, 2, 3, 3], [1, 2, 99]], ids=["a duplicate", "a stranger"])
+@pytest.mark.parametrize("before", [[], [7, 8, 9]], ids=["empty", "filled"])
+def test_a_load_that_breaks_a_rule_is_refused_and_leaves_all_as_it_was(
+    catalogue: sa.Engine, before: list[int], bad: list[int]
+) -> None:
+    with writing(catalogue) as connection:
+        fill(connection, ratings, some_ratings(before))
+    with pytest.raises(sa.exc.IntegrityError), writing(catalogue) as connection:
+        fill(connection, ratings, some_ratings(bad))
+    assert raters(catalogue) == before
+    assert migrate.differences(catalogue) == []
+
+
+def test_rules_hold_after_a_first_load(catalogue: sa.Engine) -> None:
+    with writing(catalogue) as connection:
+        fill(connection, ratings, some_ratings([1, 2, 3]))
+    for rows in (some_ratings([1]), some_ratings([99]), some_ratings([4], rating=6.0)):
+        with pytest.raises(sa.exc.IntegrityError), writing(catalogue) as connection:
+            insert(connection, ratings, rows)
+    with pytest.raises(sa.exc.IntegrityError), writing(catalogue) as connection:
+        connection.execute(sa.delete(users))
+
+
+def test_a_first_load_does_not_wait_for_readers_and_they_do_not_wait_for_it(
+    catalogue: sa.Engine,
+) -> None:
+    with reading(catalogue) as reader:
+        assert reader.scalar(sa.select(sa.func.count()).select_from(ratings)) == 0
+        with writing(catalogue) as connection:
+            fill(connection, ratings, some_ratings([1, 2, 3]))
+            assert reader.scalar(sa.select(sa.func.count()).select_from(ratings)) == 0
+    assert raters(catalogue) == [1, 2, 3]
+    assert migrate.differences(catalogue) == []

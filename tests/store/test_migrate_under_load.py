@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
+from recsvc.errors import DatabaseBusyError
 from recsvc.store import migrate, transient
 from recsvc.store.engine import open_engine, reading, writing
 from recsvc.store.views import VIEWS
@@ -208,7 +209,7 @@ def test_a_reader_in_the_middle_of_a_long_query_is_waited_for_a_bounded_time(
     before = _state(stocked)
     with reading(second) as reader:
         assert _movies(reader) == ["Seven"]
-        with pytest.raises(migrate.DatabaseBusyError, match="recsvc db upgrade") as refusal:
+        with pytest.raises(DatabaseBusyError, match="recsvc db upgrade") as refusal:
             migrate.upgrade(stocked, lock_timeout=0.01, attempts=3)
         assert refusal.value.exit_code == 75
         assert len(waits) == 2

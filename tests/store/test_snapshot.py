@@ -7,6 +7,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from recsvc.errors import DatabaseUnreachableError
 from recsvc.store import snapshot as module
@@ -92,6 +94,39 @@ def test_rows_come_in_batches_of_bounded_size(
     if is_sqlite(filled):
         assert [batch.num_rows for batch in batches] == [2, 1]
     assert pa.Table.from_batches(batches).num_rows == 3
+
+
+@settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    values=st.dictionaries(
+        st.tuples(st.sampled_from([1, TOP]), st.sampled_from([1, 2, TOP])),
+        st.tuples(st.floats(0.5, 5.0), st.integers(-(2**63), TOP)),
+    ),
+    groups=st.sampled_from([1, 512]),
+)
+def test_packed_rows_are_the_same_rows(
+    filled: sa.Engine, values: dict[tuple[int, int], tuple[float, int]], groups: int
+) -> None:
+    columns = ["user_id", "movie_id", "rating", "rated_at"]
+    rows = pd.DataFrame([(*key, *value) for key, value in values.items()], columns=columns)
+    with writing(filled) as connection:
+        connection.execute(sa.delete(ratings))
+        insert(connection, ratings, rows)
+    high = (ratings.c.rating >= sa.bindparam("least", 4.0)).label("high")
+    query = sa.select(*ratings.c, high).where(ratings.c.rating < sa.bindparam("most", 4.9))
+    with pytest.MonkeyPatch.context() as patch, snapshot(filled) as database:
+        patch.setattr(module, "BATCH_GROUPS", groups)
+        packed = database.frame(query, packed_by=ratings.c.user_id)
+        plain = database.frame(query)
+    assert sorted(map(tuple, packed.to_numpy(object))) == sorted(
+        (*key, *value, value[0] >= 4.0) for key, value in values.items() if value[0] < 4.9
+    )
+    if len(plain):
+        assert list(packed.dtypes) == list(plain.dtypes)
 
 
 def test_all_reads_see_the_moment_of_the_first(filled: sa.Engine) -> None:
