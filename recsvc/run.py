@@ -56,7 +56,7 @@ class Run:
         """
         self.lease.require()
         with logs.phase_context(name):
-            log.info("phase begins")
+            log.debug("phase begins")
             checkpoint(f"{name}:begin")
             phase = Phase()
             started_at, start = datetime.now(UTC), time.perf_counter()

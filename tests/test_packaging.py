@@ -105,3 +105,19 @@ def test_the_repository_names_no_registry_and_no_machine() -> None:
             text = path.read_bytes().decode("utf-8", "replace")
             for word in (*registries, *machine):
                 assert word not in text, f"{name} names {word}"
+
+
+# As where neither the package nor the user's cache folder can be written to.
+WITHOUT_CACHE = """
+from numba.core import caching
+caching.CompileResultCacheImpl._locator_classes = []
+from recsvc.cli import main
+main(["--help"])
+"""
+
+
+def test_it_runs_where_compiled_functions_cannot_be_kept() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT_CACHE], capture_output=True, text=True, check=False
+    )
+    assert "Usage: recsvc" in ended.stdout, ended.stderr

@@ -80,9 +80,5 @@ _NO_ROWS = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in RATINGS.c
 
 
 def _good(rows: pd.DataFrame, movie_ids: Int64) -> npt.NDArray[np.bool_]:
-    if not len(movie_ids):
-        return np.zeros(len(rows), dtype=np.bool_)
-    movies = rows["movie_id"].to_numpy()
-    places = np.searchsorted(movie_ids, movies).clip(max=len(movie_ids) - 1)
     good = rows["rating"].between(LOWEST_RATING, HIGHEST_RATING) & (rows["rated_at"] <= LATEST_TIME)
-    return np.asarray(good.to_numpy() & (movie_ids[places] == movies), dtype=np.bool_)
+    return np.asarray(good.to_numpy() & np.isin(rows["movie_id"].to_numpy(), movie_ids))

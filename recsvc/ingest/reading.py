@@ -30,6 +30,9 @@ class _Reading:
     frames: list[pd.DataFrame] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._movie_place = [*self.format.columns, "movie_id"].index("movie_id")
+
     def take(self, records: Iterable[Record], parse: ParseRow, width: int) -> None:
         """Parse records one by one."""
         rows: list[Row] = []
@@ -52,7 +55,7 @@ class _Reading:
             raise BadValueError(f"{len(record.fields)} values where {width} are expected")
         row = parse(record.fields)
         if self.movies is not None:
-            require_movie(row[list(self.format.columns).index("movie_id")], self.movies)
+            require_movie(row[self._movie_place], self.movies)
         return row
 
     def finish(self, source: SourceFile) -> ParsedFile:

@@ -6,7 +6,7 @@ lines of numbers and must agree with it.
 
 import csv
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 BOM = b"\xef\xbb\xbf"
 LONGEST_RECORD = 131_072  # characters after which a quoted value may not go on to another line
@@ -21,8 +21,7 @@ class UnclosedQuoteError(Exception):
         super().__init__(f"line {line}: a quote opens here and is not closed as it should be")
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One CSV record."""
 
     line: int  #: line of the file on which it starts, the header being line 1

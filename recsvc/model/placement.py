@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from recsvc.model.compiling import jit
 from recsvc.model.factors import Factors, Float32
 from recsvc.model.ranking import Csr, csr_arrays
 from recsvc.model.scoring import score_blocks
@@ -92,7 +92,7 @@ def place(
     )
 
 
-@njit(nogil=True, cache=True)
+@jit()
 def _place(
     scores: Float32, users: Int32, indptr: Int64, indices: Int32, ranks: Int32, above: Float64
 ) -> None:
@@ -117,7 +117,7 @@ def _place(
             ranks[p] = higher
 
 
-@njit(nogil=True, cache=True)
+@jit()
 def _count(scores: Float32, score: np.float32) -> tuple[np.int32, np.int32]:
     """Count the scores higher than ``score`` and those equal to it."""
     higher, no_lower = np.int32(0), np.int32(0)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from recsvc.model.compiling import jit
 from recsvc.model.factors import Float32
 
 Int32 = npt.NDArray[np.int32]
@@ -42,7 +43,7 @@ def _item(key: np.int64) -> np.int64:
     return _LOW_BITS - (key & _LOW_BITS)
 
 
-@njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
+@jit(fastmath={"nnan", "nsz"})
 def _group_maxima(row: Float32, maxima: Float32) -> None:
     """Write the maximum of each group of ``_GROUP`` items, the last one possibly shorter."""
     whole = row.size // _GROUP
@@ -62,7 +63,7 @@ def _group_maxima(row: Float32, maxima: Float32) -> None:
         maxima[whole] = best
 
 
-@njit(nogil=True, cache=True)
+@jit()
 def _nth_largest(values: Float32, n: int, source: Float32, target: Float32) -> np.float32:
     """Quickselect out of place, between two scratch arrays of the size of ``values``."""
     size = values.size
@@ -87,7 +88,7 @@ def _nth_largest(values: Float32, n: int, source: Float32, target: Float32) -> n
         source, target = target, source
 
 
-@njit(nogil=True, cache=True)
+@jit()
 def _reaching(row: Float32, maxima: Float32, bound: np.float32, groups: Int32, out: Int32) -> int:
     """Write the items that reach ``bound``, ascending, and return their number."""
     n_groups = 0
@@ -103,7 +104,7 @@ def _reaching(row: Float32, maxima: Float32, bound: np.float32, groups: Int32, o
     return size
 
 
-@njit(nogil=True, cache=True)
+@jit()
 def _keep_largest(keys: Int64, n: int) -> None:
     """Move the ``n`` largest keys to the front (Hoare's quickselect)."""
     low, high = 0, keys.size - 1
@@ -128,7 +129,7 @@ def _keep_largest(keys: Int64, n: int) -> None:
             return
 
 
-@njit(nogil=True, cache=True)
+@jit()
 def mask(scores: Float32, users: Int32, indptr: Int64, indices: Int32) -> None:
     """Set ``scores[r, i]`` to minus infinity for each ``i`` in CSR row ``users[r]``."""
     for r in range(users.size):
@@ -136,7 +137,7 @@ def mask(scores: Float32, users: Int32, indptr: Int64, indices: Int32) -> None:
             scores[r, indices[p]] = -np.inf
 
 
-@njit(nogil=True, cache=True)
+@jit()
 def select(scores: Float32, items: Int32, best: Float32, counts: Int32) -> None:
     """Write the best items of each row in order: the same as a full stable sort, cut at ``n``.
 

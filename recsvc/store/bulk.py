@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 import psycopg
 import pyarrow as pa
@@ -163,6 +164,8 @@ def _named_errors(connection: sa.Connection, sql: str) -> Iterator[None]:
 
 def _python_values(column: tuple[Any, "pd.Series[Any]"]) -> list[Any]:
     values = column[1]
+    if isinstance(values.dtype, np.dtype):
+        return values.tolist()
     return [None if value is pd.NA else value for value in values.tolist()]
 
 

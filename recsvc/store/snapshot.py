@@ -73,10 +73,13 @@ class Snapshot:
         if not batches:
             return pd.DataFrame({column.name: [] for column in query.selected_columns})
         table = pa.Table.from_batches(batches)
-        batches.clear()  # the conversion below frees each column when it is done
+        large = len(batches) > 1
+        batches.clear()  # the conversion frees each column when it is done
         missing = any(column.null_count for column in table.columns)
         kinds = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int64Dtype()} if missing else {}
-        frame: pd.DataFrame = table.to_pandas(types_mapper=kinds.get, self_destruct=True)
+        frame: pd.DataFrame = table.to_pandas(
+            types_mapper=kinds.get, split_blocks=large, self_destruct=large
+        )
         return frame
 
 

@@ -14,6 +14,7 @@ from recsvc.store.bulk import fill, insert, upsert
 from recsvc.store.snapshot import Snapshot
 
 Int64 = npt.NDArray[np.int64]
+Codes = tuple[Int64, Int64]  # of existing and of incoming rows
 Write = Callable[[sa.Connection, pd.DataFrame, pd.DataFrame], None]
 
 _MOST_CODES = 2**62
@@ -54,33 +55,38 @@ def _places(old: Int64, new: Int64) -> tuple[Int64, npt.NDArray[np.bool_]]:
     return places[found], found
 
 
-def _key_codes(
-    existing: pd.DataFrame, incoming: pd.DataFrame, key: list[str]
-) -> tuple[Int64, Int64]:
-    """Pack each key into one integer, the same on both sides and in the same order as integers."""
-    codes = np.zeros(len(existing) + len(incoming), dtype=np.int64)
+def _key_codes(existing: pd.DataFrame, incoming: pd.DataFrame, key: list[str]) -> Codes:
+    """Pack each key into one integer, the same on both sides."""
+    old, new = np.zeros(len(existing), dtype=np.int64), np.zeros(len(incoming), dtype=np.int64)
     size = 1
     for column in key:
-        part, n_values = _column_codes(existing[column], incoming[column], _MOST_CODES // size)
+        parts, n_values = _column_codes(existing[column], incoming[column], _MOST_CODES // size)
         if size * n_values > _MOST_CODES:
-            codes = pd.factorize(codes)[0].astype(np.int64)
-            size = int(codes.max()) + 1
-        codes *= n_values
-        codes += part
+            (old, new), size = _numbered(pd.Series(old), pd.Series(new))
+        for codes, part in zip((old, new), parts, strict=True):
+            codes *= n_values
+            codes += part
         size *= n_values
-    return codes[: len(existing)], codes[len(existing) :]
+    return old, new
 
 
-def _column_codes(old: "pd.Series[Any]", new: "pd.Series[Any]", most: int) -> tuple[Int64, int]:
+def _column_codes(old: "pd.Series[Any]", new: "pd.Series[Any]", most: int) -> tuple[Codes, int]:
     """Number the values of a column from zero: integers by their distance, if that suffices."""
-    if pd.api.types.is_integer_dtype(old.dtype) and pd.api.types.is_integer_dtype(new.dtype):
-        numbers = np.concatenate([old.to_numpy(np.int64), new.to_numpy(np.int64)])
-        lowest, highest = int(numbers.min()), int(numbers.max())
-        if highest - lowest < most:
-            numbers -= lowest
-            return numbers, highest - lowest + 1
-    part, values = pd.factorize(pd.concat([old, new], ignore_index=True))
-    return part.astype(np.int64), len(values)
+    if all(pd.api.types.is_integer_dtype(column.dtype) for column in (old, new)):
+        left, right = old.to_numpy(np.int64), new.to_numpy(np.int64)
+        filled = [column for column in (left, right) if column.size]
+        lowest = min(int(column.min()) for column in filled)
+        n_values = max(int(column.max()) for column in filled) - lowest + 1
+        if n_values <= most:
+            return (left - lowest, right - lowest), n_values
+    return _numbered(old, new)
+
+
+def _numbered(old: "pd.Series[Any]", new: "pd.Series[Any]") -> tuple[Codes, int]:
+    """Number the distinct values in the order of appearance."""
+    codes, values = pd.factorize(pd.concat([old, new], ignore_index=True))
+    numbers = codes.astype(np.int64)
+    return (numbers[: len(old)], numbers[len(old) :]), len(values)
 
 
 def _equal(left: "pd.Series[Any]", right: "pd.Series[Any]") -> npt.NDArray[np.bool_]:

@@ -20,7 +20,8 @@ TOLERANCE = 0.02
 def scores(mean: float, *, users: int = USERS, seed: int = 1) -> Float64:
     """NDCG of users who differ much from each other."""
     spread: Float64 = np.random.default_rng(seed).uniform(-0.1, 0.1, users)
-    return spread + (mean - spread.mean())
+    spread += mean - float(spread.mean())
+    return spread
 
 
 POPULAR = scores(0.20)

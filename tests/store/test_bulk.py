@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from recsvc.errors import DatabaseUnreachableError
-from recsvc.store import bulk, schema
-from recsvc.store.bulk import STATEMENT_ROWS, insert, upsert
+from recsvc.store import bulk, migrate, schema
+from recsvc.store.bulk import STATEMENT_ROWS, fill, insert, upsert
 from recsvc.store.engine import is_sqlite, reading, writing
 from recsvc.store.schema import movies, ratings, users
 from recsvc.store.types import BigId, Flag, Real

@@ -5,6 +5,8 @@ from typing import Any, TypeVar, cast
 
 from numba import njit
 
+from recsvc.model.compiling import jit
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _decorator: Any = njit
@@ -19,10 +21,7 @@ def compiled(function: Function) -> Function:
     Such a function cannot allocate. In return its arrays carry no reference counts, whose atomic
     updates cost time in the inner loop and make threads wait for each other.
     """
-    decorate = _decorator(
-        nogil=True, cache=True, error_model="numpy", fastmath=_FAST_MATH, _nrt=False
-    )
-    return cast("Function", decorate(function))
+    return jit(error_model="numpy", fastmath=_FAST_MATH, _nrt=False)(function)
 
 
 def inlined(function: Function) -> Function:

@@ -66,6 +66,9 @@ def record(folder: Path) -> Path:
     kept = HERE / f"{revision}.sqlite"
     kept.unlink(missing_ok=True)
     connection = sqlite3.connect(path)
+    connection.execute("UPDATE ingests SET source = 'films'")
+    connection.execute("UPDATE runs SET host = 'somewhere:1'")
+    connection.commit()
     connection.execute("PRAGMA page_size = 512")
     connection.execute("VACUUM INTO ?", [str(kept)])
     connection.close()
