@@ -95,10 +95,10 @@ def evaluate_lineup(
             evaluations[name] = evaluate(factors, train, test, ks=KS, threads=run.settings.threads)
             phase.rows = len(split.test.rows)
             rows = list(_metric_rows(name, run.settings.protocol, evaluations[name]))
-            ledger.record_metrics(run.engine, run.claim, rows)
+            run.record(ledger.record_metrics, rows)
             if name == HYBRID:
                 per_user = _per_user_rows(name, data.interactions, evaluations[name])
-                ledger.record_user_metrics(run.engine, run.claim, per_user)
+                run.record(ledger.record_user_metrics, per_user)
     return evaluations
 
 
@@ -168,7 +168,7 @@ def pass_gate(
             tolerance=run.settings.gate_tolerance,
             seed=run.settings.seed,
         )
-        ledger.record_gate(run.engine, run.claim, decision.document() | {"forced": force})
+        run.record(ledger.record_gate, decision.document() | {"forced": force})
     if not decision.passed and not force:
         raise PublicationRefusedError(
             f"Run {run.claim.run_id} is not published; readers keep what they had. "

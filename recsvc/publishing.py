@@ -60,7 +60,13 @@ def _write_table(
     with run.phase(name) as phase:
         for attempt in run.attempts():
             with attempt:
-                phase.rows = write_output(run.engine, run.claim, table, rows())
+                phase.rows = write_output(
+                    run.engine,
+                    run.claim,
+                    table,
+                    rows(),
+                    lock_timeout=run.settings.lock_timeout_seconds,
+                )
 
 
 def verify_lists(run: Run, data: TrainingData) -> None:
@@ -88,7 +94,7 @@ def prune_runs(run: Run) -> None:
     """Prune; how the run ended does not depend on it, so a failure is only worth a warning."""
     settings = run.settings
     try:
-        with run.phase("prune") as phase:
+        with run.phase("prune", leased=False) as phase:
             phase.rows = len(
                 prune(run.engine, settings.keep_runs, lock_timeout=settings.lock_timeout_seconds)
             )

@@ -146,9 +146,8 @@ def _load(run: Run, former: Recipe | None) -> TrainingData:
                 data = load_training_data(run.engine, run.settings, former)
         interactions = data.interactions
         phase.rows = interactions.n_ratings
-        ledger.record_data(
-            run.engine,
-            run.claim,
+        run.record(
+            ledger.record_data,
             fingerprint=data.fingerprint(),
             ratings=interactions.n_ratings,
             users=len(interactions.users),
@@ -183,7 +182,7 @@ def _refit(
         warm_from = published.run_id if start and published else None
         rows = _model_rows(training, tonight, warm_from)
         rows[-1]["arrays"] = to_bytes(_archived(data, final.trained))
-        ledger.record_models(run.engine, run.claim, rows)
+        run.record(ledger.record_models, rows)
     return final
 
 
@@ -192,10 +191,11 @@ def _start(run: Run, data: TrainingData, published: sa.Row[Any] | None) -> Start
     settings = run.settings
     if not settings.warm_start or settings.trainer != "fast" or published is None:
         return None
-    if _former_recipe(run, published) is not None:
+    former = Recipe.of_run(published.settings)
+    if former is None or former.training() != settings.training():
         return None
     with reading(run.engine) as connection:
-        archived = from_bytes(archived_model(connection))
+        archived = from_bytes(archived_model(connection, int(published.run_id)))
     interactions = data.interactions
     return warm_start(
         archived,

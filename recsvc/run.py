@@ -7,18 +7,19 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 import tenacity
 
 from recsvc import logs
 from recsvc.checkpoints import checkpoint
+from recsvc.errors import RecsvcError
 from recsvc.settings import Settings
 from recsvc.store.lease import Lease
 from recsvc.store.ledger import Claim, PhaseRecord, claim_run, record_phase
@@ -48,13 +49,18 @@ class Run:
     lease: Lease
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[Phase]:
+    def phase(self, name: str, *, leased: bool = True) -> Iterator[Phase]:
         """Time a phase, and record it once it has succeeded.
+
+        Args:
+            name: of the phase.
+            leased: whether it must not begin without the lease.
 
         Raises:
             LeaseLostError: the lease was lost before the phase began.
         """
-        self.lease.require()
+        if leased:
+            self.lease.require()
         with logs.phase_context(name):
             log.debug("phase begins")
             checkpoint(f"{name}:begin")
@@ -67,6 +73,18 @@ class Run:
     def attempts(self) -> Iterator[tenacity.AttemptManager]:
         """Try a whole phase again when the database fails in passing."""
         return attempts(self.settings.attempts)
+
+    def record(self, store: Callable[..., None], *values: Any, **named: Any) -> None:
+        """Store something about this run, trying again when the database fails in passing.
+
+        Args:
+            store: one of the ``record_*`` functions of :mod:`recsvc.store.ledger`.
+            *values: what it takes after the engine and the claim.
+            **named: likewise, by name.
+        """
+        for attempt in self.attempts():
+            with attempt:
+                store(self.engine, self.claim, *values, **named)
 
     def timed(self, name: str, items: Generator[Item]) -> Iterator[Item]:
         """Record as a phase what it takes to make ``items``, while another phase consumes them."""
@@ -87,7 +105,11 @@ class Run:
 
     def _record(self, name: str, started_at: datetime, seconds: float, rows: int | None) -> None:
         record = PhaseRecord(name, started_at, seconds, rows, peak_memory())
-        record_phase(self.engine, self.claim, record)
+        try:
+            record_phase(self.engine, self.claim, record)
+        except (RecsvcError, sa.exc.SQLAlchemyError) as error:
+            # What was done is done; that its time is not on record is no reason to fail.
+            log.warning("the time of %s is not recorded: %s", name, error)
         figures = {"seconds": round(seconds, 3), "rows": rows, "peak_memory": record.peak_memory}
         log.info("phase ends", extra=figures)
 

@@ -54,7 +54,9 @@ DatabaseUrl = Annotated[SecretStr, AfterValidator(_supported_url)]
 class Recipe(BaseSettings):
     """The settings that recommendations depend on; they are recorded with every run."""
 
-    model_config = SettingsConfigDict(env_prefix="RECSVC_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="RECSVC_", frozen=True, extra="ignore", allow_inf_nan=False
+    )
 
     positive_rating: float = Field(
         4.0, ge=0.5, le=5.0, description="Ratings at or above it are positive"
@@ -135,7 +137,8 @@ class Recipe(BaseSettings):
     def of_run(cls, recorded: Mapping[str, Any]) -> Self | None:
         """Return the settings that a run recorded; ``None`` if they would not be valid today."""
         try:
-            return cls(**recorded)
+            # Another prefix: tonight's environment has no say in what was recorded.
+            return cls(_env_prefix="RECORDED_RECSVC_", **recorded)
         except ValidationError:
             return None
 
@@ -166,16 +169,22 @@ class Settings(Recipe):
     )
 
     lease_seconds: float = Field(
-        60, gt=0, description="A run that shows no sign of life for so long is taken for dead"
+        60,
+        gt=0,
+        le=86_400,
+        description="A run that shows no sign of life for so long is taken for dead",
     )
     heartbeat_seconds: float = Field(
         10, gt=0, description="How often a run shows a sign of life; well below the lease"
     )
     lock_timeout_seconds: float = Field(
-        5, gt=0, description="How long prune and migrations wait for a lock that a reader holds"
+        5,
+        ge=0.001,
+        le=86_400,
+        description="How long prune and migrations wait for a lock that a reader holds",
     )
     attempts: int = Field(
-        4, ge=1, description="Tries of a phase when the database fails in passing"
+        6, ge=1, description="Tries of a phase when the database fails in passing"
     )
     schedule: str = Field(
         "02:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Time of the nightly run"

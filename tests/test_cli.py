@@ -331,9 +331,9 @@ class TestExitCodes:
         database = Prepared(sa.URL.create("sqlite", database=str(tmp_path / "recsvc.db")))
         database.change(
             "INSERT INTO runs (job, scheduled_for, status, started_at, heartbeat_at, fence, host,"
-            " settings, versions) SELECT job, '2999-01-01 00:00:00.000000', 'running',"
-            " started_at, '2999-01-01 00:00:00.000000', fence + 1, 'elsewhere', settings,"
-            " versions FROM runs"
+            " lease_seconds, settings, versions) SELECT job, '2999-01-01 00:00:00.000000',"
+            " 'running', started_at, '2999-01-01 00:00:00.000000', fence + 1, 'elsewhere', 60.0,"
+            " settings, versions FROM runs"
         )
         refused = own("retrain", "--force")
         assert refused.code == 75

@@ -420,3 +420,10 @@ def test_the_child_is_a_retrain_for_that_night_logging_as_its_parent_does(
     options = ["--log-json"] if as_json else []
     night = ["--scheduled-for", "2026-11-23T02:00:00+00:00"]
     assert commands == [[sys.executable, "-m", "recsvc", *options, "retrain", *night]]
+
+
+def test_a_night_that_its_host_left_running_is_caught_up(engine: sa.Engine) -> None:
+    given = {"host": "here", "settings": {}, "versions": {}, "lease_seconds": 60.0}
+    claim_run(engine, JOB, scheduled_for=NIGHT, **given)
+    with reading(engine) as connection:
+        assert last_scheduled(connection, JOB) is None

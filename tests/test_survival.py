@@ -181,7 +181,9 @@ WRITES: dict[str, Callable[[sa.Engine, Claim], object]] = {
     "models": lambda engine, late: ledger.record_models(engine, late, [MODEL | {"arrays": b""}]),
     "metrics": lambda engine, late: ledger.record_metrics(engine, late, [METRIC | METRIC_VALUES]),
     "user metrics": lambda engine, late: ledger.record_user_metrics(engine, late, USER_METRIC),
-    "lists": lambda engine, late: write_output(engine, late, recommendations, [one_list()]),
+    "lists": lambda engine, late: write_output(
+        engine, late, recommendations, [one_list()], lock_timeout=5
+    ),
 }
 
 
@@ -221,7 +223,7 @@ def test_lists_that_a_late_run_had_begun_are_cleared_away(engine: sa.Engine) -> 
     backdate(engine)
     claim(engine)
     with pytest.raises(LeaseLostError):
-        write_output(engine, late, recommendations, [one_list()])
+        write_output(engine, late, recommendations, [one_list()], lock_timeout=5)
     prune(engine, 7, lock_timeout=5)
     with reading(engine) as connection:
         assert partitions_left(connection) == set()

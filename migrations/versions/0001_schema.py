@@ -221,6 +221,12 @@ def create_tables() -> None:
             "pruned_at", UTC_TIMESTAMP, nullable=True, comment="When its output rows were given up"
         ),
         sa.Column(
+            "lease_seconds",
+            REAL,
+            nullable=False,
+            comment="Without a sign of life for so long, the run is lost",
+        ),
+        sa.Column(
             "fence",
             BIG_ID,
             nullable=False,

@@ -16,16 +16,11 @@ from recsvc.ingest.formats import FORMATS, MOVIES, RATINGS, Format
 from recsvc.ingest.parsed import ParsedFile, Reject
 from recsvc.ingest.reading import MovieIds, read_file, storable
 from recsvc.ingest.source_file import SourceFile
+from recsvc.store.changes import Changes
 from recsvc.store.engine import reading, writing
 from recsvc.store.ingest_log import FileChanges, lock_sources, record_ingest
 from recsvc.store.snapshot import Snapshot, snapshot
-from recsvc.store.source_rows import (
-    Changes,
-    compare,
-    existing_rows,
-    known_movie_ids,
-    write_changes,
-)
+from recsvc.store.source_rows import find_changes, known_movie_ids, write_changes
 
 OnBytes = Callable[[str, int], None]
 
@@ -149,7 +144,7 @@ def _compare(engine: sa.Engine, parsed: list[ParsedFile]) -> list[tuple[Changes,
 
 def _changes(database: Snapshot, file: ParsedFile) -> tuple[Changes, FileChanges]:
     kind = next(kind for kind in FORMATS if kind.file == file.name)
-    changes = compare(existing_rows(database, file.name), file.rows, list(kind.key))
+    changes = find_changes(database, file.name, file.rows, list(kind.key))
     return changes, FileChanges(
         file=file.name,
         sha256=file.sha256,

@@ -15,12 +15,14 @@ import sqlalchemy as sa
 
 from recsvc.errors import DatabaseUnreachableError
 from recsvc.store.engine import is_sqlite
+from recsvc.store.schema import publications
 
 CHUNK_ROWS = 100_000
 STATEMENT_ROWS = 64  # on SQLite; the columns of as many rows stay far below its 32,766 parameters
 LARGE_LOAD = 10_000  # rows from which it pays to check keys all at once
 
-_CSV = pa_csv.WriteOptions(include_header=False, quoting_style="all_valid")
+_NUMBERS = pa_csv.WriteOptions(include_header=False, quoting_style="none")
+_TEXTS = pa_csv.WriteOptions(include_header=False, quoting_style="all_valid")  # '' is not NULL
 
 
 Frames = pd.DataFrame | Iterable[pd.DataFrame]
@@ -62,14 +64,22 @@ def fill(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> int:
 
 
 def _drop_checks(connection: sa.Connection, table: sa.Table) -> list[sa.Constraint]:
-    """Drop key and references of an empty table; return them, or nothing if that cannot be."""
+    """Drop key and references of an empty table; return them, or nothing if that cannot be.
+
+    Nobody may read meanwhile, so this is for the first load only, before anything is published.
+    """
+    empty = ~sa.exists().select_from(table)
+    unpublished = ~sa.exists().select_from(publications)
+    if not connection.scalar(sa.select(sa.and_(empty, unpublished))):
+        return []
     references = sorted(table.foreign_key_constraints, key=lambda reference: str(reference.name))
     tables = {table.name, *(reference.referred_table.name for reference in references)}
     try:
-        with connection.begin_nested():
+        with connection.begin_nested() as savepoint:
             names = _names(sorted(tables))
             connection.exec_driver_sql(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE NOWAIT")
-            if connection.scalar(sa.select(sa.exists().select_from(table))):
+            if not connection.scalar(sa.select(empty)):
+                savepoint.rollback()  # and with it the locks
                 return []
             for check in (*references, table.primary_key):
                 connection.execute(sa.schema.DropConstraint(check))
@@ -182,7 +192,13 @@ def _copy(
     ):
         for chunk in chunks:
             buffer = io.BytesIO()
-            pa_csv.write_csv(pa.Table.from_pandas(chunk, preserve_index=False), buffer, _CSV)
+            table = pa.Table.from_pandas(chunk, preserve_index=False)
+            plain = all(map(_is_number, table.schema.types))
+            pa_csv.write_csv(table, buffer, _NUMBERS if plain else _TEXTS)
             copy.write(buffer.getbuffer())
             written += len(chunk)
     return written
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))

@@ -15,7 +15,15 @@ from recsvc.errors import ConfigurationError, DatabaseUnreachableError
 
 # SQLite has one writer, and an ingest of 25 million ratings writes for minutes.
 BUSY_TIMEOUT_MS = 600_000
-CONNECT_TIMEOUT_S = 10
+# libpq's parameters: a connection that died without a word is noticed within a minute.
+LIVELINESS = {
+    "connect_timeout": "10",
+    "application_name": "recsvc",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
 
 _IMMEDIATE = {"recsvc_begin": "BEGIN IMMEDIATE"}
 
@@ -40,9 +48,8 @@ def open_engine(url: sa.URL, *, create: bool = False) -> sa.Engine:
             url,
             pool_pre_ping=True,
             connect_args={
-                "connect_timeout": CONNECT_TIMEOUT_S,
-                "application_name": "recsvc",
-                "options": "-c timezone=UTC",
+                **{name: value for name, value in LIVELINESS.items() if name not in url.query},
+                "options": f"{url.query.get('options', '')} -c timezone=UTC".strip(),
             },
         )
     sa.event.listen(engine, "handle_error", _name_lost_connections)

@@ -55,8 +55,8 @@ class Lease:
     def require(self) -> None:
         """Stop a run that could not renew its lease.
 
-        A lease that is overdue is renewed first and judged afterwards: where another writer held
-        everybody up, nobody can have taken it.
+        A lease that is overdue is renewed first and judged afterwards: another writer may have held
+        up the heartbeat.
 
         Raises:
             LeaseLostError: another run may have taken over.

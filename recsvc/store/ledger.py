@@ -8,6 +8,7 @@ conditional on its row still running under its fence, so that a run which wakes 
 given up changes nothing.
 """
 
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from recsvc.errors import LeaseLostError, NightDoneError, RunInProgressError
 from recsvc.store.bulk import insert
 from recsvc.store.clock import database_now
-from recsvc.store.engine import reading, writing
+from recsvc.store.engine import is_sqlite, reading, writing
 from recsvc.store.schema import metrics, models, run_phases, runs, user_metrics
 
 _DEALT_WITH = runs.c.status.not_in(("failed", "lost"))
@@ -59,11 +60,11 @@ def claim_run(
         NightDoneError: this night has been run.
     """
     values: dict[str, Any] = {"job": job, "status": "running", "host": host}
-    values |= {"settings": settings, "versions": versions}
+    values |= {"settings": settings, "versions": versions, "lease_seconds": lease_seconds}
+    mark_lost(engine, job)
     try:
         with writing(engine) as connection:
             now = database_now(connection)
-            mark_lost(connection, job, now, lease_seconds)
             last = sa.select(sa.func.coalesce(sa.func.max(runs.c.fence), 0)).where(
                 runs.c.job == job
             )
@@ -77,21 +78,49 @@ def claim_run(
     return Claim(run_id, job, fence)
 
 
-def mark_lost(connection: sa.Connection, job: str, now: datetime, lease_seconds: float) -> None:
-    """End the running run of a job as ``lost`` if it has shown no sign of life."""
-    connection.execute(
-        sa.update(runs)
-        .where(
-            runs.c.job == job,
-            runs.c.status == "running",
-            runs.c.heartbeat_at < now - timedelta(seconds=lease_seconds),
-        )
-        .values(
-            status="lost",
-            finished_at=now,
-            error=f"No sign of life for {lease_seconds:g} seconds: the process died or hung.",
-        )
+def mark_lost(engine: sa.Engine, job: str) -> None:
+    """End the running run of a job as ``lost`` if it has shown no sign of life for its own lease."""
+    _let_heartbeats_through(engine)
+    query = sa.select(runs.c.run_id, runs.c.heartbeat_at, runs.c.lease_seconds).where(
+        runs.c.job == job, runs.c.status == "running"
     )
+    with reading(engine) as connection:
+        now = database_now(connection)
+        overdue = [
+            row
+            for row in connection.execute(query)
+            if row.heartbeat_at < now - timedelta(seconds=row.lease_seconds)
+        ]
+    for row in overdue:
+        with writing(engine) as connection:
+            connection.execute(
+                sa.update(runs)
+                .where(
+                    runs.c.run_id == row.run_id,
+                    runs.c.status == "running",
+                    runs.c.heartbeat_at == row.heartbeat_at,
+                )
+                .values(
+                    status="lost",
+                    finished_at=database_now(connection),
+                    error=f"No sign of life for {row.lease_seconds:g} seconds: "
+                    "the process died or hung.",
+                )
+            )
+
+
+def _let_heartbeats_through(engine: sa.Engine) -> None:
+    """Wait for whoever writes, and then for the heartbeat that waited as well (SQLite)."""
+    if not is_sqlite(engine):
+        return
+    start = time.monotonic()
+    with writing(engine):
+        waited = time.monotonic() - start
+    if waited > BUSY_POLL_S:
+        time.sleep(10 * BUSY_POLL_S)
+
+
+BUSY_POLL_S = 0.1  # how often SQLite looks whether a lock is free
 
 
 def _refusal(
@@ -154,7 +183,11 @@ def finish_run(engine: sa.Engine, claim: Claim, status: str, error: str | None =
 
 def last_scheduled(connection: sa.Connection, job: str) -> datetime | None:
     """Return the newest night that a job has dealt with; ``None`` before the first."""
-    newest = sa.select(sa.func.max(runs.c.scheduled_for)).where(runs.c.job == job, _DEALT_WITH)
+    # A row that says running may be an orphan: whoever claims the night finds out.
+    ended = runs.c.status != "running"
+    newest = sa.select(sa.func.max(runs.c.scheduled_for)).where(
+        runs.c.job == job, _DEALT_WITH, ended
+    )
     moment: datetime | None = connection.scalar(newest)
     return moment
 
@@ -205,6 +238,10 @@ def record_models(engine: sa.Engine, claim: Claim, rows: list[dict[str, Any]]) -
 def record_metrics(engine: sa.Engine, claim: Claim, rows: list[dict[str, Any]]) -> None:
     """Store metric values: model, protocol, segment, metric, k, value, ci_low, ci_high, users."""
     with writing(engine) as connection:
+        for model in {row["model"] for row in rows}:
+            connection.execute(
+                sa.delete(metrics).where(metrics.c.run_id == claim.run_id, metrics.c.model == model)
+            )
         if rows:
             connection.execute(sa.insert(metrics), [{"run_id": claim.run_id} | row for row in rows])
         renew(connection, claim)
@@ -213,5 +250,6 @@ def record_metrics(engine: sa.Engine, claim: Claim, rows: list[dict[str, Any]]) 
 def record_user_metrics(engine: sa.Engine, claim: Claim, rows: pd.DataFrame) -> None:
     """Store per-user figures: model, metric, k, user_id, value."""
     with writing(engine) as connection:
+        connection.execute(sa.delete(user_metrics).where(user_metrics.c.run_id == claim.run_id))
         insert(connection, user_metrics, rows.assign(run_id=claim.run_id))
         renew(connection, claim)

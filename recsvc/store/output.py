@@ -16,7 +16,12 @@ SQLITE_BATCH_ROWS = 200_000
 
 
 def write_output(
-    engine: sa.Engine, claim: Claim, table: sa.Table, frames: Iterable[pd.DataFrame]
+    engine: sa.Engine,
+    claim: Claim,
+    table: sa.Table,
+    frames: Iterable[pd.DataFrame],
+    *,
+    lock_timeout: float,
 ) -> int:
     """Write the rows of a run and return how many.
 
@@ -29,6 +34,7 @@ def write_output(
         claim: of the run.
         table: ``recommendations`` or ``similar_movies``.
         frames: the table's columns without ``run_id``, in key order.
+        lock_timeout: seconds to wait for a lock on PostgreSQL.
 
     Raises:
         LeaseLostError: the run is not the running one any more.
@@ -36,7 +42,7 @@ def write_output(
     rows = (frame.assign(run_id=claim.run_id) for frame in frames)
     if is_sqlite(engine):
         return _write_batches(engine, claim, table, rows)
-    return _write_partition(engine, claim, table, rows)
+    return _write_partition(engine, claim, table, rows, lock_timeout)
 
 
 def _write_batches(
@@ -72,14 +78,18 @@ def partition_name(table: sa.Table, run_id: int) -> str:
 
 
 def _write_partition(
-    engine: sa.Engine, claim: Claim, table: sa.Table, frames: Iterator[pd.DataFrame]
+    engine: sa.Engine,
+    claim: Claim,
+    table: sa.Table,
+    frames: Iterator[pd.DataFrame],
+    lock_timeout: float,
 ) -> int:
     name = partition_name(table, claim.run_id)
     key = ", ".join(column.name for column in table.primary_key.columns)
     unique = next(c for c in table.constraints if isinstance(c, sa.UniqueConstraint))
     pair = ", ".join(column.name for column in unique.columns)
+    _drop_partition(engine, table, claim.run_id, lock_timeout)
     with writing(engine) as connection:
-        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
         connection.exec_driver_sql(
             f"CREATE TABLE {name} (LIKE {table.name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS "
             f"INCLUDING COMMENTS, CHECK (run_id = {claim.run_id}))"
@@ -90,6 +100,7 @@ def _write_partition(
         written = insert(connection, table, frames, into=name)
         checkpoint(f"write:{table.name}:copied")
     with writing(engine) as connection:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_milliseconds(lock_timeout)}")
         connection.exec_driver_sql(f"ALTER TABLE {name} ADD PRIMARY KEY ({key})")
         connection.exec_driver_sql(f"ALTER TABLE {name} ADD UNIQUE ({pair})")
         connection.exec_driver_sql(
@@ -99,6 +110,10 @@ def _write_partition(
         checkpoint(f"write:{table.name}:attached")
         renew(connection, claim)
     return written
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))  # 0 would mean to wait for ever
 
 
 def delete_output(engine: sa.Engine, run_id: int, *, lock_timeout: float) -> None:
@@ -151,7 +166,7 @@ def _drop_partition(engine: sa.Engine, table: sa.Table, run_id: int, lock_timeou
         "SELECT i.inhdetachpending FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid"
         " WHERE c.oid = to_regclass(:name)"
     )
-    timeout = f"SET lock_timeout = {round(lock_timeout * 1000)}"
+    timeout = f"SET lock_timeout = {_milliseconds(lock_timeout)}"
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         row = connection.execute(state, {"name": name}).one_or_none()
         if row is None:
@@ -165,6 +180,7 @@ def _drop_partition(engine: sa.Engine, table: sa.Table, run_id: int, lock_timeou
                     f"ALTER TABLE {table.name} DETACH PARTITION {name} {how}"
                 )
                 checkpoint(f"delete:{table.name}:detached")
-            connection.exec_driver_sql(f"DROP TABLE {name}")
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
         finally:
-            connection.exec_driver_sql("RESET lock_timeout")
+            if not connection.invalidated:
+                connection.exec_driver_sql("RESET lock_timeout")

@@ -29,7 +29,8 @@ from recsvc.store.transient import is_transient
 log = logging.getLogger("recsvc")
 
 # PostgreSQL detaches one partition of a table at a time: another one still waits for its readers.
-_DETACHING = "55000"
+# Another detachment of the table is pending, or somebody else has just dropped the partition.
+_IN_OTHER_HANDS = ("55000", "42P01")
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def prune(engine: sa.Engine, keep: int, *, lock_timeout: float) -> list[int]:
         try:
             delete_output(engine, run_id, lock_timeout=lock_timeout)
         except sa.exc.DBAPIError as error:
-            if not (is_transient(error) or _sqlstate(error) == _DETACHING):
+            if not (is_transient(error) or _sqlstate(error) in _IN_OTHER_HANDS):
                 raise
             log.warning("run %d is in use and is pruned another time: %s", run_id, error.orig)
         else:

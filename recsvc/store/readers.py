@@ -103,13 +103,13 @@ def status(connection: sa.Connection) -> Row:
     }
 
 
-def archived_model(connection: sa.Connection) -> bytes:
-    """Return the packed hybrid of the published run.
+def archived_model(connection: sa.Connection, run_id: int | None = None) -> bytes:
+    """Return the packed hybrid of a run, by default of the published one.
 
     Raises:
-        UsageError: nothing is published.
+        UsageError: nothing is published, or the arrays were pruned.
     """
-    publication = _require_publication(connection)
+    publication = run_id or _require_publication(connection)
     query = sa.select(models.c.arrays).where(
         models.c.run_id == publication, models.c.arrays.is_not(None)
     )

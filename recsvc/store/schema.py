@@ -190,6 +190,7 @@ runs = _table(
     _column("heartbeat_at", UtcTimestamp, "Last sign of life, by the database's clock"),
     _column("finished_at", UtcTimestamp, "When the status became final", nullable=True),
     _column("pruned_at", UtcTimestamp, "When its output rows were given up", nullable=True),
+    _column("lease_seconds", Real, "Without a sign of life for so long, the run is lost"),
     _column("fence", Count, "Number of the claim; grows with each claim of the job"),
     _column("host", sa.Text, "Machine and process that ran it"),
     _column("settings", Document, "Settings that the recommendations depend on"),

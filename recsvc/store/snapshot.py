@@ -18,7 +18,7 @@ from adbc_driver_manager import dbapi as adbc
 from sqlalchemy.dialects import postgresql
 
 from recsvc.errors import DatabaseUnreachableError
-from recsvc.store.engine import is_sqlite, reading
+from recsvc.store.engine import LIVELINESS, is_sqlite, reading
 
 BATCH_ROWS = 65_536
 BATCH_GROUPS = 512
@@ -187,7 +187,9 @@ class _AdbcSource:
 
 @contextmanager
 def _adbc_connection(url: sa.URL) -> Iterator[adbc.Connection]:
-    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    given = {name: value for name, value in LIVELINESS.items() if name not in url.query}
+    complete = url.set(drivername="postgresql").update_query_dict(given)
+    plain = complete.render_as_string(hide_password=False)
     try:
         connection = adbc_driver_postgresql.dbapi.connect(plain)
     except adbc.Error:

@@ -1,103 +1,34 @@
 """Source tables as ingest sees them: what is there, and how to bring in what differs."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 import sqlalchemy as sa
 
 from recsvc.store import schema
 from recsvc.store.bulk import fill, insert, upsert
+from recsvc.store.changes import Changes, PackedKeys, compare, compare_batches
 from recsvc.store.snapshot import Snapshot
 
-Int64 = npt.NDArray[np.int64]
-Codes = tuple[Int64, Int64]  # of existing and of incoming rows
 Write = Callable[[sa.Connection, pd.DataFrame, pd.DataFrame], None]
 
-_MOST_CODES = 2**62
-
-
-@dataclass(frozen=True)
-class Changes:
-    """How rows from a file relate to those in the database."""
-
-    inserted: pd.DataFrame  #: rows whose key is new
-    updated: pd.DataFrame  #: rows whose key is there with other values
-    unchanged: int  #: rows that are there already
-
-
-def compare(existing: pd.DataFrame, incoming: pd.DataFrame, key: list[str]) -> Changes:
-    """Sort incoming rows into new, changed and unchanged.
-
-    Both frames have the same columns and each key once.
-    """
-    if existing.empty:
-        return Changes(incoming, incoming.iloc[:0], 0)
-    old, new = _key_codes(existing, incoming, key)
-    places, found = _places(old, new)
-    candidates = incoming if found.all() else incoming.loc[found]
-    same = np.ones(len(candidates), dtype=bool)
-    for column in incoming.columns.difference(key):
-        same &= _equal(existing[column].take(places), candidates[column])
-    return Changes(incoming.loc[~found], candidates.loc[~same], int(same.sum()))
-
-
-def _places(old: Int64, new: Int64) -> tuple[Int64, npt.NDArray[np.bool_]]:
-    """Find codes among others: whether each is there, and for those that are, where."""
-    order = None if np.all(old[1:] > old[:-1]) else np.argsort(old, kind="stable")
-    places = np.searchsorted(old, new, sorter=order).clip(max=len(old) - 1)
-    if order is not None:
-        places = order[places]
-    found = old[places] == new
-    return places[found], found
-
-
-def _key_codes(existing: pd.DataFrame, incoming: pd.DataFrame, key: list[str]) -> Codes:
-    """Pack each key into one integer, the same on both sides."""
-    old, new = np.zeros(len(existing), dtype=np.int64), np.zeros(len(incoming), dtype=np.int64)
-    size = 1
-    for column in key:
-        parts, n_values = _column_codes(existing[column], incoming[column], _MOST_CODES // size)
-        if size * n_values > _MOST_CODES:
-            (old, new), size = _numbered(pd.Series(old), pd.Series(new))
-        for codes, part in zip((old, new), parts, strict=True):
-            codes *= n_values
-            codes += part
-        size *= n_values
-    return old, new
-
-
-def _column_codes(old: "pd.Series[Any]", new: "pd.Series[Any]", most: int) -> tuple[Codes, int]:
-    """Number the values of a column from zero: integers by their distance, if that suffices."""
-    if all(pd.api.types.is_integer_dtype(column.dtype) for column in (old, new)):
-        left, right = old.to_numpy(np.int64), new.to_numpy(np.int64)
-        filled = [column for column in (left, right) if column.size]
-        lowest = min(int(column.min()) for column in filled)
-        n_values = max(int(column.max()) for column in filled) - lowest + 1
-        if n_values <= most:
-            return (left - lowest, right - lowest), n_values
-    return _numbered(old, new)
-
-
-def _numbered(old: "pd.Series[Any]", new: "pd.Series[Any]") -> tuple[Codes, int]:
-    """Number the distinct values in the order of appearance."""
-    codes, values = pd.factorize(pd.concat([old, new], ignore_index=True))
-    numbers = codes.astype(np.int64)
-    return (numbers[: len(old)], numbers[len(old) :]), len(values)
-
-
-def _equal(left: "pd.Series[Any]", right: "pd.Series[Any]") -> npt.NDArray[np.bool_]:
-    old, new = left.reset_index(drop=True), right.reset_index(drop=True)
-    if not new.hasnans and not old.hasnans:
-        return np.asarray(old.to_numpy() == new.to_numpy(), dtype=bool)
-    missing = old.isna() & new.isna()
-    return np.asarray((old == new).fillna(value=False).astype(bool) | missing, dtype=bool)
-
-
 # --- what is there, in the columns of the parsed files -----------------------------------------
+
+
+def find_changes(database: Snapshot, file: str, incoming: pd.DataFrame, key: list[str]) -> Changes:
+    """Sort the rows of a file, in key order, into new, changed and unchanged."""
+    if file == "ratings.csv" and len(incoming):
+        keys = PackedKeys.of([incoming[column].to_numpy() for column in key])
+        if keys is not None:
+            return compare_batches(_rating_batches(database), incoming, keys, len(key))
+    return compare(existing_rows(database, file), incoming, key)
+
+
+def _rating_batches(database: Snapshot) -> Iterable[pa.RecordBatch]:
+    return database.batches(sa.select(schema.ratings), packed_by=schema.ratings.c.user_id)
 
 
 def existing_rows(database: Snapshot, file: str) -> pd.DataFrame:
@@ -111,7 +42,7 @@ def existing_rows(database: Snapshot, file: str) -> pd.DataFrame:
             links = database.frame(sa.select(schema.links))
             return links.astype({"imdb_id": "Int64", "tmdb_id": "Int64"})
         case "ratings.csv":
-            return database.frame(sa.select(schema.ratings), packed_by=schema.ratings.c.user_id)
+            return database.frame(sa.select(schema.ratings))
         case _:
             return database.frame(sa.select(schema.tags))
 

@@ -22,7 +22,7 @@ DATABASE_ERRORS = (
     adbc.OperationalError,
 )
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 30.0
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: connection exceptions, rollback
 # (deadlock, serialization), too many connections, lock not available, shutdown and restart.

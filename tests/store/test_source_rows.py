@@ -1,80 +1,19 @@
-"""How rows from a file relate to those in the database."""
-
-from typing import Any
+"""Source tables as ingest sees them."""
 
 import pandas as pd
 import pytest
 import sqlalchemy as sa
-from hypothesis import given
-from hypothesis import strategies as st
 
 from recsvc.store.engine import reading, writing
 from recsvc.store.snapshot import snapshot
-from recsvc.store.source_rows import compare, existing_rows, known_movie_ids, write_changes
+from recsvc.store.source_rows import (
+    existing_rows,
+    find_changes,
+    known_movie_ids,
+    write_changes,
+)
 
 TOP = 2**63 - 1
-KINDS = {"a": "int64", "b": "str", "n": "Int64", "x": "float64", "t": "str"}
-KEY = ["a", "b"]
-
-Values = tuple[int | None, float, str]
-Rows = dict[tuple[int, str], Values]
-
-keys = st.tuples(
-    st.sampled_from([0, 1, 7, 2**53, 2**53 + 1, TOP - 1, TOP]), st.sampled_from("ab\u00e9")
-)
-values = st.tuples(
-    st.sampled_from([None, 0, 2**53, 2**53 + 1, TOP]),
-    st.sampled_from([0.5, 3.7, 3.7000000000000006]),
-    st.sampled_from(["", "x", "X", "x "]),
-)
-tables = st.dictionaries(keys, values, max_size=8)
-
-
-def frame(rows: Rows) -> pd.DataFrame:
-    columns = zip(*[(*key, *value) for key, value in rows.items()], strict=True)
-    lists: list[Any] = list(columns) if rows else [[]] * len(KINDS)
-    return pd.DataFrame(
-        {
-            name: pd.Series(part, dtype=kind)
-            for (name, kind), part in zip(KINDS.items(), lists, strict=True)
-        }
-    )
-
-
-def unframed(rows: pd.DataFrame) -> Rows:
-    plain = rows.astype(object).where(rows.notna(), None)
-    return {row[:2]: row[2:] for row in plain.itertuples(index=False, name=None)}
-
-
-@given(existing=tables, incoming=tables)
-def test_rows_are_new_changed_or_unchanged_by_key_and_by_value(
-    existing: Rows, incoming: Rows
-) -> None:
-    changes = compare(frame(existing), frame(incoming), KEY)
-    assert unframed(changes.inserted) == {
-        key: value for key, value in incoming.items() if key not in existing
-    }
-    assert unframed(changes.updated) == {
-        key: value for key, value in incoming.items() if existing.get(key, value) != value
-    }
-    assert changes.unchanged == sum(existing.get(key) == value for key, value in incoming.items())
-
-
-def test_the_order_of_either_side_makes_no_difference() -> None:
-    rows: Rows = {(user, "a"): (user, 0.5, "x") for user in range(50)}
-    changes = compare(frame(rows).sample(frac=1, random_state=1), frame(rows), KEY)
-    assert (len(changes.inserted), len(changes.updated), changes.unchanged) == (0, 0, 50)
-
-
-def test_keys_of_more_combinations_than_64_bits_are_kept_apart() -> None:
-    names = list("abcdefgh")
-    rows = pd.DataFrame({name: pd.Series(range(400), dtype="int64") for name in names})
-    shifted = rows.assign(h=rows["h"] + 1)
-    changes = compare(rows, shifted, names)
-    assert (len(changes.inserted), changes.unchanged) == (400, 0)
-    assert compare(rows, rows, names).unchanged == 400
-
-
 FILES = {
     "movies.csv": {
         "movie_id": pd.Series([1, TOP], dtype="int64"),
@@ -117,7 +56,7 @@ FILE_KEYS = {
 def write(engine: sa.Engine, file: str, rows: pd.DataFrame) -> tuple[int, int, int]:
     """Compare with what is there and write what differs: inserted, updated, unchanged."""
     with snapshot(engine) as database:
-        changes = compare(existing_rows(database, file), rows, FILE_KEYS[file])
+        changes = find_changes(database, file, rows, FILE_KEYS[file])
     with writing(engine) as connection:
         write_changes(connection, file, changes)
     return len(changes.inserted), len(changes.updated), changes.unchanged

@@ -1,0 +1,107 @@
+"""How rows from a file relate to those in the database."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsvc.store.changes import PackedKeys, compare, compare_batches
+
+TOP = 2**63 - 1
+KINDS = {"a": "int64", "b": "str", "n": "Int64", "x": "float64", "t": "str"}
+KEY = ["a", "b"]
+
+Values = tuple[int | None, float, str]
+Rows = dict[tuple[int, str], Values]
+
+keys = st.tuples(
+    st.sampled_from([0, 1, 7, 2**53, 2**53 + 1, TOP - 1, TOP]), st.sampled_from("ab\u00e9")
+)
+values = st.tuples(
+    st.sampled_from([None, 0, 2**53, 2**53 + 1, TOP]),
+    st.sampled_from([0.5, 3.7, 3.7000000000000006]),
+    st.sampled_from(["", "x", "X", "x "]),
+)
+tables = st.dictionaries(keys, values, max_size=8)
+
+
+def frame(rows: Rows) -> pd.DataFrame:
+    columns = zip(*[(*key, *value) for key, value in rows.items()], strict=True)
+    lists: list[Any] = list(columns) if rows else [[]] * len(KINDS)
+    return pd.DataFrame(
+        {
+            name: pd.Series(part, dtype=kind)
+            for (name, kind), part in zip(KINDS.items(), lists, strict=True)
+        }
+    )
+
+
+def unframed(rows: pd.DataFrame) -> Rows:
+    plain = rows.astype(object).where(rows.notna(), None)
+    return {row[:2]: row[2:] for row in plain.itertuples(index=False, name=None)}
+
+
+@given(existing=tables, incoming=tables)
+def test_rows_are_new_changed_or_unchanged_by_key_and_by_value(
+    existing: Rows, incoming: Rows
+) -> None:
+    changes = compare(frame(existing), frame(incoming), KEY)
+    assert unframed(changes.inserted) == {
+        key: value for key, value in incoming.items() if key not in existing
+    }
+    assert unframed(changes.updated) == {
+        key: value for key, value in incoming.items() if existing.get(key, value) != value
+    }
+    assert changes.unchanged == sum(existing.get(key) == value for key, value in incoming.items())
+
+
+def test_the_order_of_either_side_makes_no_difference() -> None:
+    rows: Rows = {(user, "a"): (user, 0.5, "x") for user in range(50)}
+    changes = compare(frame(rows).sample(frac=1, random_state=1), frame(rows), KEY)
+    assert (len(changes.inserted), len(changes.updated), changes.unchanged) == (0, 0, 50)
+
+
+def test_keys_of_more_combinations_than_64_bits_are_kept_apart() -> None:
+    names = list("abcdefgh")
+    rows = pd.DataFrame({name: pd.Series(range(400), dtype="int64") for name in names})
+    shifted = rows.assign(h=rows["h"] + 1)
+    changes = compare(rows, shifted, names)
+    assert (len(changes.inserted), changes.unchanged) == (400, 0)
+    assert compare(rows, rows, names).unchanged == 400
+
+
+numeric_tables = st.dictionaries(
+    st.tuples(st.sampled_from([0, 1, 2, 2**40]), st.sampled_from([3, 4, 2**20])),
+    st.tuples(st.sampled_from([0.5, 3.7, 3.7000000000000006]), st.sampled_from([0, 2**53, TOP])),
+    max_size=12,
+)
+
+
+def numeric(rows: dict[tuple[int, int], tuple[float, int]]) -> pd.DataFrame:
+    listed = [(*key, *value) for key, value in rows.items()]
+    return pd.DataFrame(listed, columns=["a", "b", "x", "n"])
+
+
+@given(existing=numeric_tables, incoming=numeric_tables.filter(bool), size=st.integers(1, 5))
+def test_batches_say_the_same_as_the_whole(
+    existing: dict[tuple[int, int], Any], incoming: dict[tuple[int, int], Any], size: int
+) -> None:
+    rows = numeric(dict(sorted(incoming.items())))
+    keys = PackedKeys.of([rows["a"].to_numpy(), rows["b"].to_numpy()])
+    assert keys is not None
+    batches = pa.Table.from_pandas(numeric(existing)).to_batches(size) if existing else []
+    changes = compare_batches(batches, rows, keys, 2)
+    expected = compare(numeric(existing), rows, ["a", "b"])
+    pd.testing.assert_frame_equal(changes.inserted, expected.inserted)
+    pd.testing.assert_frame_equal(changes.updated, expected.updated)
+    assert changes.unchanged == expected.unchanged
+
+
+def test_keys_that_do_not_fit_into_one_integer_are_not_packed() -> None:
+    far = np.array([0, TOP], dtype=np.int64)
+    assert PackedKeys.of([far, far]) is None
+    near = np.array([TOP - 1, TOP], dtype=np.int64)
+    assert PackedKeys.of([near, near]) is not None
