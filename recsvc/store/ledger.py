@@ -79,7 +79,7 @@ def claim_run(
 
 
 def mark_lost(engine: sa.Engine, job: str) -> None:
-    """End the running run of a job as ``lost`` if it has shown no sign of life for its own lease."""
+    """End the running run of a job as ``lost`` if it showed no sign of life for its own lease."""
     _let_heartbeats_through(engine)
     query = sa.select(runs.c.run_id, runs.c.heartbeat_at, runs.c.lease_seconds).where(
         runs.c.job == job, runs.c.status == "running"
