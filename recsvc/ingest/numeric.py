@@ -26,6 +26,7 @@ _READ = pa_csv.ReadOptions(column_names=list(RATINGS.columns))
 class RatingsBlock(NamedTuple):
     """What the fast reader made of a block."""
 
+    lines: int  #: how many there are, blank ones included
     rows: pd.DataFrame  #: good rows, in file order
     others: list[tuple[int, bytes]]  #: every other line, with its place in the block, from 0
 
@@ -41,31 +42,35 @@ def parse_ratings(block: bytes, movie_ids: Int64) -> RatingsBlock:
         The rows, and the lines that :func:`recsvc.ingest.records.read_records` has to look at,
         because they are unusual or wrong.
     """
+    n_lines = _count_lines(block)
     rows = _as_a_whole(block)
-    if rows is not None:
-        good = _good(rows, movie_ids)
-        if good.all():
-            return RatingsBlock(rows, [])
+    if rows is not None and len(rows) == n_lines and _good(rows, movie_ids).all():
+        return RatingsBlock(n_lines, rows, [])
     lines = block.removesuffix(b"\n").split(b"\n")
     plain = np.flatnonzero([_PLAIN.fullmatch(line) is not None for line in lines])
     rows = _converted(b"\n".join([lines[place] for place in plain])) if plain.size else _NO_ROWS
     good = _good(rows, movie_ids)
     others = np.setdiff1d(np.arange(len(lines)), plain[good], assume_unique=True)
-    return RatingsBlock(rows.loc[good], [(place, lines[place]) for place in others.tolist()])
+    return RatingsBlock(
+        n_lines, rows.loc[good], [(place, lines[place]) for place in others.tolist()]
+    )
 
 
 def _as_a_whole(block: bytes) -> pd.DataFrame | None:
-    """Convert a block if each of its lines is a row of numbers."""
+    """Convert a block of rows of numbers; there are fewer rows than lines if some are blank."""
     if block.translate(None, _ALPHABET):
         return None
-    if block.count(b"\r") != block.count(b"\r\n"):  # Arrow takes CR alone for a line end
-        return None
+    if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
+        return None  # Arrow would take CR alone for a line end
     try:
-        rows = _converted(block)
+        return _converted(block)
     except pa.ArrowInvalid:
         return None
-    lines = block.count(b"\n") + (not block.endswith(b"\n"))
-    return rows if len(rows) == lines else None  # Arrow passes over blank lines
+
+
+def _count_lines(block: bytes) -> int:
+    ends = np.count_nonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n"))
+    return int(ends) + (not block.endswith(b"\n"))
 
 
 def _converted(block: bytes) -> pd.DataFrame:

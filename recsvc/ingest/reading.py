@@ -122,10 +122,10 @@ def _read_ratings(source: SourceFile, reading: _Reading, movie_ids: MovieIds) ->
             line = 2
         if not block:
             continue
-        rows, others = parse_ratings(block, movie_ids)
+        lines, rows, others = parse_ratings(block, movie_ids)
         reading.frames.append(rows)
         reading.take(_line_records(others, line), *header)
-        line += block.count(b"\n")
+        line += lines
     if header is None:
         _header(source, reading.format, iter(()))
 

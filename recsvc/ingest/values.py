@@ -10,6 +10,7 @@ LONGEST_TITLE = 1_000
 LONGEST_TAG = 500  # in UTF-8 at most 2,000 bytes, which fits a PostgreSQL index entry
 LONGEST_GENRE = 100
 LONGEST_ATTRIBUTE = 200
+SAFE_DIGITS = 18  # any number of so many digits fits into 64 bits
 SHOWN = 40  # characters of a bad value that a reason quotes
 
 NO_GENRES = "(no genres listed)"
@@ -30,6 +31,8 @@ def _shown(text: str) -> str:
 
 def parse_id(text: str, name: str) -> int:
     """Parse a non-negative 64-bit integer."""
+    if text.isdigit() and len(text) <= SAFE_DIGITS and text.isascii():
+        return int(text)
     if not _DIGITS.match(text):
         raise BadValueError(f"{name} {_shown(text)} is not a whole number")
     digits = text.lstrip("0") or "0"
@@ -66,6 +69,8 @@ def parse_time(text: str) -> int:
 
 def parse_text(text: str, name: str, longest: int) -> str:
     """Accept text as it is, unless it is blank, too long, or not text at all."""
+    if text.isprintable() and len(text) <= longest and not text.isspace() and text:
+        return text
     if _SURROGATE.search(text):
         raise BadValueError(f"{name} is not UTF-8")
     if "\0" in text:

@@ -23,7 +23,7 @@ from recsvc.store.engine import LIVELINESS, is_sqlite, reading
 BATCH_ROWS = 65_536
 BATCH_GROUPS = 512
 
-_SCALE = 2.0**53
+_FINEST = 2.0**53
 
 _ARROW_TYPES = {
     int: pa.int64(),
@@ -141,17 +141,24 @@ def _packed(query: sa.Select[Any], by: sa.Column[Any]) -> sa.Select[Any]:
 
 
 def _whole(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """Scale reals to integers, which have an exact text; 53 places hold any from 0.5 on."""
+    """Scale reals to integers, whose text is exact and short.
+
+    Halves are counted; whatever else is counted in units of 2**-53, which hold any double from 0.5
+    on, and shown by a negative sign.
+    """
     inner = column.element if isinstance(column, sa.Label) else column
-    if column.type.python_type is float:
-        return sa.cast(inner * sa.literal_column(f"{_SCALE:.1f}"), sa.Integer)
-    return inner
+    if column.type.python_type is not float:
+        return inner
+    halves, finest = (
+        sa.cast(inner * sa.literal_column(f"{scale:.1f}"), sa.Integer) for scale in (2.0, _FINEST)
+    )
+    return sa.case((halves == inner * sa.literal_column("2.0"), halves), else_=-finest)
 
 
 def _unpacked(texts: tuple[str, ...], kind: pa.DataType) -> pa.Array:
     numbers = np.fromstring(",".join(texts), dtype=np.int64, sep=",")
     if pa.types.is_floating(kind):
-        return pa.array(numbers / _SCALE)
+        return pa.array(numbers / np.where(numbers < 0, -_FINEST, 2.0))
     return pa.array(numbers.astype(np.bool_) if pa.types.is_boolean(kind) else numbers)
 
 
