@@ -44,7 +44,8 @@ def read_ratings(database: Snapshot, positive_rating: float) -> Iterator[RatingB
         user_ids, movie_ids, rated_at, flags = (
             column.to_numpy(zero_copy_only=False) for column in batch.columns
         )
-        yield RatingBatch(user_ids, movie_ids, rated_at, flags.astype(np.bool_))
+        # A copy: a view, if it is kept, keeps all columns of its batch.
+        yield RatingBatch(user_ids, movie_ids, rated_at.copy(), flags.astype(np.bool_))
 
 
 def read_genres(database: Snapshot) -> pd.DataFrame:

@@ -49,7 +49,7 @@ def read_line(line: bytes) -> Row | bool:
 
 
 def fast(block: bytes) -> Outcome:
-    rows, others = parse_ratings(block, MOVIE_IDS)
+    _, rows, others = parse_ratings(block, MOVIE_IDS)
     good, bad = list(rows.itertuples(index=False, name=None)), []
     for place, line in others:
         row = read_line(line)
@@ -114,12 +114,12 @@ def test_both_readers_agree_on_noise(block: bytes) -> None:
 
 @given(st.floats(0.5, 5.0))
 def test_ratings_are_the_nearest_doubles(rating: float) -> None:
-    rows, _ = parse_ratings(f"1,1,{rating!r},5\n1,1,{rating:.40f},5\n".encode(), MOVIE_IDS)
+    _, rows, _ = parse_ratings(f"1,1,{rating!r},5\n1,1,{rating:.40f},5\n".encode(), MOVIE_IDS)
     assert set(rows["rating"]) <= {rating}
 
 
 def test_a_block_of_good_lines_leaves_nothing_to_be_looked_at() -> None:
-    rows, others = parse_ratings(b"1,1,4.0,5\r\n1,2,0.5,6\r\n", MOVIE_IDS)
+    _, rows, others = parse_ratings(b"1,1,4.0,5\r\n1,2,0.5,6\r\n", MOVIE_IDS)
     assert others == []
     assert rows.to_numpy().tolist() == [[1, 1, 4.0, 5], [1, 2, 0.5, 6]]
     assert [str(kind) for kind in rows.dtypes] == list(RATINGS.columns.values())
@@ -127,13 +127,13 @@ def test_a_block_of_good_lines_leaves_nothing_to_be_looked_at() -> None:
 
 def test_one_bad_line_leaves_only_itself_to_be_looked_at() -> None:
     block = b"1,1,4.0,5\n" * 500 + b"1,99,4.0,5\n" + b"2,1,4.0,5\n" * 500 + b"x\n"
-    rows, others = parse_ratings(block, MOVIE_IDS)
+    _, rows, others = parse_ratings(block, MOVIE_IDS)
     assert len(rows) == 1_000
     assert others == [(500, b"1,99,4.0,5"), (1_001, b"x")]
 
 
 def test_without_any_movie_there_is_no_good_line() -> None:
-    rows, others = parse_ratings(b"1,1,4.0,5\n", MOVIE_IDS[:0])
+    _, rows, others = parse_ratings(b"1,1,4.0,5\n", MOVIE_IDS[:0])
     assert (len(rows), others) == (0, [(0, b"1,1,4.0,5")])
 
 
