@@ -98,7 +98,7 @@ def mark_lost(engine: sa.Engine, job: str) -> None:
                 .where(
                     runs.c.run_id == row.run_id,
                     runs.c.status == "running",
-                    runs.c.heartbeat_at == row.heartbeat_at,
+                    runs.c.heartbeat_at <= row.heartbeat_at,
                 )
                 .values(
                     status="lost",
