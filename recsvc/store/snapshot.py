@@ -186,6 +186,11 @@ class _AdbcSource:
         compiled = query.compile(dialect=self._dialect)
         names = getattr(compiled, "positiontup", None) or []
         parameters = tuple(compiled.params[name] for name in names)
+        if all(type(value) in {int, float} for value in parameters):
+            # The driver streams (by COPY) what has no parameters, and else holds the whole answer.
+            literal = {"literal_binds": True}
+            compiled = query.compile(dialect=self._dialect, compile_kwargs=literal)
+            parameters = ()
         with self._connection.cursor() as cursor:
             cursor.execute(str(compiled), parameters or None)
             with cursor.fetch_record_batch() as reader:

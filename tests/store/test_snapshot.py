@@ -85,6 +85,17 @@ def test_values_are_bound_not_written_into_the_query(filled: sa.Engine) -> None:
         assert database.frame(query)["movie_id"].tolist() == [2]
 
 
+def test_a_query_with_numbers_to_fill_in_is_streamed_like_any_other(filled: sa.Engine) -> None:
+    if is_sqlite(filled):
+        pytest.skip("about the driver for PostgreSQL")
+    n = sa.func.generate_series(1, 5_000_000).column_valued("n")
+    query = sa.select(sa.type_coerce(n, sa.BigInteger).label("n"), (n >= 2.5).label("high"))
+    with snapshot(filled) as database:
+        sizes = [batch.num_rows for batch in database.batches(query)]
+    assert sum(sizes) == 5_000_000
+    assert len(sizes) > 1
+
+
 def test_rows_come_in_batches_of_bounded_size(
     filled: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
