@@ -21,8 +21,8 @@ CHUNK_ROWS = 100_000
 STATEMENT_ROWS = 64  # on SQLite; the columns of as many rows stay far below its 32,766 parameters
 LARGE_LOAD = 10_000  # rows from which it pays to check keys all at once
 
-_NUMBERS = pa_csv.WriteOptions(include_header=False, quoting_style="none")
-_TEXTS = pa_csv.WriteOptions(include_header=False, quoting_style="all_valid")  # '' is not NULL
+# Texts are quoted, so that an empty one is not NULL.
+_CSV = pa_csv.WriteOptions(include_header=False, quoting_style="needed")
 
 
 Frames = pd.DataFrame | Iterable[pd.DataFrame]
@@ -193,12 +193,7 @@ def _copy(
         for chunk in chunks:
             buffer = io.BytesIO()
             table = pa.Table.from_pandas(chunk, preserve_index=False)
-            plain = all(map(_is_number, table.schema.types))
-            pa_csv.write_csv(table, buffer, _NUMBERS if plain else _TEXTS)
+            pa_csv.write_csv(table, buffer, _CSV)
             copy.write(buffer.getbuffer())
             written += len(chunk)
     return written
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))

@@ -97,7 +97,7 @@ def snapshot(engine: sa.Engine) -> Iterator[Snapshot]:
         with _adbc_connection(engine.url) as connection:
             with connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            yield Snapshot(_AdbcSource(connection))
+            yield Snapshot(_AdbcSource(connection, engine.url))
 
 
 class _SqliteSource:
@@ -175,8 +175,9 @@ def _array(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
 class _AdbcSource:
     _dialect = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
-    def __init__(self, connection: adbc.Connection) -> None:
+    def __init__(self, connection: adbc.Connection, url: sa.URL) -> None:
         self._connection = connection
+        self._url = url
 
     def batches(
         self,
@@ -193,8 +194,11 @@ class _AdbcSource:
             parameters = ()
         with self._connection.cursor() as cursor:
             cursor.execute(str(compiled), parameters or None)
-            with cursor.fetch_record_batch() as reader:
-                yield from (batch for batch in reader if batch.num_rows)
+            try:
+                with cursor.fetch_record_batch() as reader:
+                    yield from (batch for batch in reader if batch.num_rows)
+            except OSError as error:  # what Arrow makes of a connection lost among the rows
+                raise _unreachable(self._url) from error
 
 
 @contextmanager
@@ -205,8 +209,13 @@ def _adbc_connection(url: sa.URL) -> Iterator[adbc.Connection]:
     try:
         connection = adbc_driver_postgresql.dbapi.connect(plain)
     except adbc.Error:
-        where = url.render_as_string(hide_password=True)
-        message = f"The database {where} does not answer. Check DATABASE_URL and the server."
-        raise DatabaseUnreachableError(message) from None
+        raise _unreachable(url) from None
     with connection:
         yield connection
+
+
+def _unreachable(url: sa.URL) -> DatabaseUnreachableError:
+    where = url.render_as_string(hide_password=True)
+    return DatabaseUnreachableError(
+        f"The database {where} does not answer. Check DATABASE_URL and the server."
+    )

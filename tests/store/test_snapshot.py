@@ -96,6 +96,26 @@ def test_a_query_with_numbers_to_fill_in_is_streamed_like_any_other(filled: sa.E
     assert len(sizes) > 1
 
 
+def test_a_connection_lost_among_the_rows_says_that_the_database_does_not_answer(
+    filled: sa.Engine,
+) -> None:
+    if is_sqlite(filled):
+        pytest.skip("SQLite has no connection to lose")
+    n = sa.func.generate_series(1, 20_000_000).column_valued("n")
+    end = sa.text(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND query LIKE '%generate_series%'"
+        " AND pid <> pg_backend_pid()"
+    )
+    with snapshot(filled) as database:
+        batches = database.batches(sa.select(n))
+        next(batches)
+        with writing(filled) as connection:
+            assert connection.scalars(end).all() == [True]
+        with pytest.raises(DatabaseUnreachableError, match="does not answer"):
+            list(batches)
+
+
 def test_rows_come_in_batches_of_bounded_size(
     filled: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
