@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from recsvc.errors import SourceDataError
-from recsvc.ingest.formats import RATINGS, Format, ParseRow, Row, require_movie
-from recsvc.ingest.numeric import parse_ratings
+from recsvc.ingest.formats import Format, ParseRow, Row, require_movie
 from recsvc.ingest.parsed import ParsedFile, Reject, deduplicated
+from recsvc.ingest.plain import PLAIN_RATINGS, PLAIN_TAGS, PlainLines
 from recsvc.ingest.records import Record, UnclosedQuoteError, read_records
-from recsvc.ingest.source_file import SourceFile
+from recsvc.ingest.source_file import SourceFile, split_lines
 from recsvc.ingest.values import BadValueError
 
 MovieIds = npt.NDArray[np.int64]
 
 _CHUNK_ROWS = 100_000
+_PLAIN = {plain.format.file: plain for plain in (PLAIN_RATINGS, PLAIN_TAGS)}
 
 
 @dataclass
@@ -83,8 +85,8 @@ def read_file(source: SourceFile, kind: Format, movie_ids: MovieIds | None = Non
     movies = None if movie_ids is None else frozenset(movie_ids.tolist())
     reading = _Reading(kind, movies)
     try:
-        if kind is RATINGS and movie_ids is not None:
-            _read_ratings(source, reading, movie_ids)
+        if kind.file in _PLAIN and movie_ids is not None:
+            _read_blocks(source, reading, _PLAIN[kind.file], movie_ids)
         else:
             records = read_records(source.lines())
             reading.take(records, *_header(source, kind, records))
@@ -107,35 +109,37 @@ def _header(source: SourceFile, kind: Format, records: Iterator[Record]) -> tupl
     return kind.check_header(fields), len(fields)
 
 
-def _read_ratings(source: SourceFile, reading: _Reading, movie_ids: MovieIds) -> None:
-    """Read block by block: columns at once where all is plain, record by record elsewhere.
-
-    No value of this file can contain a line break, so a line is always a record.
-    """
-    header: tuple[ParseRow, int] | None = None
-    line = 1
-    for whole in source.blocks():
-        block = whole
-        if header is None:
-            first, _, block = whole.partition(b"\n")
-            header = _header(source, reading.format, read_records([first]))
-            line = 2
-        if not block:
-            continue
-        lines, rows, others = parse_ratings(block, movie_ids)
-        reading.frames.append(rows)
-        reading.take(_line_records(others, line), *header)
-        line += lines
-    if header is None:
-        _header(source, reading.format, iter(()))
+def _read_blocks(
+    source: SourceFile, reading: _Reading, plain: PlainLines, movie_ids: MovieIds
+) -> None:
+    """Read block by block: columns at once where all is plain, record by record elsewhere."""
+    blocks = source.blocks()
+    head, _, body = next(blocks, b"").partition(b"\n")
+    header = _header(source, reading.format, read_records([head] if source.bytes_read else []))
+    line = 2
+    bodies = chain([body] if body else [], blocks)
+    for block in bodies:
+        parsed = plain.parse(block, movie_ids)
+        try:
+            records = list(_line_records(parsed.others, line, line_breaks=plain.line_breaks))
+        except UnclosedQuoteError:  # where the value ends, in whichever block, only records tell
+            reading.take(read_records(split_lines(chain([block], bodies)), line), *header)
+            return
+        reading.frames.append(parsed.rows)
+        reading.take(records, *header)
+        line += parsed.lines
 
 
-def _line_records(lines: list[tuple[int, bytes]], first_line: int) -> Iterator[Record]:
+def _line_records(
+    lines: list[tuple[int, bytes]], first_line: int, *, line_breaks: bool
+) -> Iterator[Record]:
     for place, text in lines:
         line = first_line + place
         try:
             yield from read_records([text], line)
         except UnclosedQuoteError:
+            if line_breaks:
+                raise
             raw = text.decode("utf-8", errors="surrogateescape").rstrip("\r")
             yield Record(line, [], raw, "a quote opens and is not closed on the line")
 

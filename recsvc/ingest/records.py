@@ -1,6 +1,6 @@
 """CSV text to records, one at a time, each with the line it starts on.
 
-This reader defines what is accepted; :mod:`recsvc.ingest.numeric` is the fast one for plain
+This reader defines what is accepted; :mod:`recsvc.ingest.plain` is the fast one for plain
 lines of numbers and must agree with it.
 """
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from recsvc.errors import SourceDataError
@@ -83,18 +83,23 @@ class SourceFile:
 
     def lines(self) -> Iterator[bytes]:
         r"""Yield the file line by line, each with its ``\n``."""
-        for block in self.blocks():
-            *whole, last = block.split(b"\n")
-            for line in whole:
-                yield line + b"\n"
-            if last:
-                yield last
+        return split_lines(self.blocks())
 
     def _account(self, read: bytes) -> None:
         self.bytes_read += len(read)
         self._digest.update(read)
         if self._on_bytes:
             self._on_bytes(len(read))
+
+
+def split_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    r"""Yield the lines of blocks that end at line ends, each with its ``\n``."""
+    for block in blocks:
+        *whole, last = block.split(b"\n")
+        for line in whole:
+            yield line + b"\n"
+        if last:
+            yield last
 
 
 def _version(found: os.stat_result) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from recsvc.store.engine import is_sqlite
 from recsvc.store.schema import publications
 
 CHUNK_ROWS = 100_000
-STATEMENT_ROWS = 64  # on SQLite; the columns of as many rows stay far below its 32,766 parameters
+STATEMENT_ROWS = 256  # on SQLite; the columns of as many rows stay far below its 32,766 parameters
 LARGE_LOAD = 10_000  # rows from which it pays to check keys all at once
 
 # Texts are quoted, so that an empty one is not NULL.
@@ -134,7 +134,7 @@ def _executemany(
     connection: sa.Connection, into: str, conflict: str, chunks: Iterator[pd.DataFrame]
 ) -> int:
     """Insert by statements of many rows each, at half the cost of one statement a row."""
-    cursor = connection.connection.cursor()
+    cursor: Any = connection.connection.cursor()
     written = 0
     try:
         for chunk in chunks:
@@ -146,8 +146,10 @@ def _executemany(
                     continue
                 sql = f"{into} VALUES {', '.join([row] * n_rows)} {conflict}"
                 size = n_rows * chunk.shape[1]
+                # A list of them would have the collector walk through all their values.
+                rows = (tuple(islice(values, size)) for _ in range(times))
                 with _named_errors(connection, sql):
-                    cursor.executemany(sql, [tuple(islice(values, size)) for _ in range(times)])
+                    cursor.executemany(sql, rows)
             written += len(chunk)
     finally:
         cursor.close()

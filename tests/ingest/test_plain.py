@@ -1,4 +1,4 @@
-"""The fast reader of ratings agrees with the reader that looks at each line."""
+"""The fast reader of plain lines agrees with the reader that looks at each line."""
 
 from pathlib import Path
 
@@ -7,9 +7,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from recsvc.ingest import source_file
-from recsvc.ingest.formats import RATINGS, Row, require_movie
-from recsvc.ingest.numeric import parse_ratings
+from recsvc.errors import SourceDataError
+from recsvc.ingest import reading, source_file
+from recsvc.ingest.formats import RATINGS, TAGS, Row, require_movie
+from recsvc.ingest.parsed import Reject
+from recsvc.ingest.plain import PLAIN_RATINGS, PLAIN_TAGS
 from recsvc.ingest.reading import read_file
 from recsvc.ingest.records import UnclosedQuoteError, read_records
 from recsvc.ingest.source_file import SourceFile
@@ -49,7 +51,7 @@ def read_line(line: bytes) -> Row | bool:
 
 
 def fast(block: bytes) -> Outcome:
-    _, rows, others = parse_ratings(block, MOVIE_IDS)
+    _, rows, others = PLAIN_RATINGS.parse(block, MOVIE_IDS)
     good, bad = list(rows.itertuples(index=False, name=None)), []
     for place, line in others:
         row = read_line(line)
@@ -114,12 +116,12 @@ def test_both_readers_agree_on_noise(block: bytes) -> None:
 
 @given(st.floats(0.5, 5.0))
 def test_ratings_are_the_nearest_doubles(rating: float) -> None:
-    _, rows, _ = parse_ratings(f"1,1,{rating!r},5\n1,1,{rating:.40f},5\n".encode(), MOVIE_IDS)
+    _, rows, _ = PLAIN_RATINGS.parse(f"1,1,{rating!r},5\n1,1,{rating:.40f},5\n".encode(), MOVIE_IDS)
     assert set(rows["rating"]) <= {rating}
 
 
 def test_a_block_of_good_lines_leaves_nothing_to_be_looked_at() -> None:
-    _, rows, others = parse_ratings(b"1,1,4.0,5\r\n1,2,0.5,6\r\n", MOVIE_IDS)
+    _, rows, others = PLAIN_RATINGS.parse(b"1,1,4.0,5\r\n1,2,0.5,6\r\n", MOVIE_IDS)
     assert others == []
     assert rows.to_numpy().tolist() == [[1, 1, 4.0, 5], [1, 2, 0.5, 6]]
     assert [str(kind) for kind in rows.dtypes] == list(RATINGS.columns.values())
@@ -127,13 +129,13 @@ def test_a_block_of_good_lines_leaves_nothing_to_be_looked_at() -> None:
 
 def test_one_bad_line_leaves_only_itself_to_be_looked_at() -> None:
     block = b"1,1,4.0,5\n" * 500 + b"1,99,4.0,5\n" + b"2,1,4.0,5\n" * 500 + b"x\n"
-    _, rows, others = parse_ratings(block, MOVIE_IDS)
+    _, rows, others = PLAIN_RATINGS.parse(block, MOVIE_IDS)
     assert len(rows) == 1_000
     assert others == [(500, b"1,99,4.0,5"), (1_001, b"x")]
 
 
 def test_without_any_movie_there_is_no_good_line() -> None:
-    _, rows, others = parse_ratings(b"1,1,4.0,5\n", MOVIE_IDS[:0])
+    _, rows, others = PLAIN_RATINGS.parse(b"1,1,4.0,5\n", MOVIE_IDS[:0])
     assert (len(rows), others) == (0, [(0, b"1,1,4.0,5")])
 
 
@@ -167,3 +169,62 @@ def test_an_empty_block_boundary_does_not_lose_the_header(
     parsed = read_file(SourceFile(path), RATINGS, MOVIE_IDS)
     assert len(parsed.rows) == 1
     assert parsed.rejects == []
+
+
+tag_ids = st.sampled_from(["1", "2", "7", "7", "007", "3", str(2**63 - 1), " 1", "-1", "0x1", ""])
+tag_texts = st.one_of(
+    st.text(st.sampled_from('aB \u00c9,"\n\r\t\\#;|\0'), max_size=6),
+    st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=8),
+    st.sampled_from(["Film Noir", " a ", "  ", "NULL", "NaN", "x" * 500, "x" * 501, "\u212b"]),
+)
+quotings = st.sampled_from([
+    lambda text: text,
+    lambda text: text,
+    lambda text: '"' + text.replace('"', '""') + '"',
+])  # fmt: skip
+tag_lines = st.one_of(
+    st.just("5,1,plain,6"),
+    st.tuples(
+        tag_ids, tag_ids, st.tuples(quotings, tag_texts).map(lambda p: p[0](p[1])), times
+    ).map(",".join),
+    st.sampled_from(["", '1,2,"opens', "1,2", "1,2,a,b,3"]),
+)
+tag_files = st.lists(
+    st.tuples(tag_lines, st.sampled_from(["\n", "\n", "\r\n"])).map("".join), max_size=10
+).map(lambda lines: b"userId,movieId,tag,timestamp\n" + "".join(lines).encode())
+
+
+def read_tags(path: Path) -> tuple[list[Row], list[Reject], int] | str:
+    try:
+        parsed = read_file(SourceFile(path), TAGS, MOVIE_IDS)
+    except SourceDataError as problem:
+        return str(problem)
+    assert [str(kind) for kind in parsed.rows.dtypes] == list(TAGS.columns.values())
+    rows = list(parsed.rows.itertuples(index=False, name=None))
+    return rows, parsed.rejects, parsed.duplicates
+
+
+@given(content=tag_files, size=st.sampled_from([1, 9, 40, 1 << 20]))
+@example(content=b'userId,movieId,tag,timestamp\n1,1,"a\n1,2,b,3\n",4\n1,7,c,5\n', size=9)
+@example(content=b'userId,movieId,tag,timestamp\n1,1,a,2\n1,2,"never closed,3\n1,7,c,5\n', size=9)
+@example(content=b"userId,movieId,tag,timestamp\n1,1, ,2\n1,2,A,3\n1,2,A,9\n1,0x1,A,9\n", size=99)
+def test_tags_read_by_block_are_those_read_record_by_record(
+    content: bytes, size: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "tags.csv"
+    path.write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source_file, "BLOCK_BYTES", size)
+        by_block = read_tags(path)
+        patch.setattr(reading, "_PLAIN", {})
+        by_record = read_tags(path)
+    assert by_block == by_record
+
+
+def test_plain_tags_leave_nothing_to_be_looked_at() -> None:
+    _, rows, others = PLAIN_TAGS.parse(b"1,1, Film Noir,5\r\n2,7,it's #1!,6\r\n", MOVIE_IDS)
+    assert others == []
+    assert rows.to_numpy().tolist() == [
+        [1, 1, " Film Noir", "film noir", 5],
+        [2, 7, "it's #1!", "it's #1!", 6],
+    ]
