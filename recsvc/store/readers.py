@@ -29,6 +29,11 @@ _views = {
 }
 
 
+def columns_of(view: str) -> tuple[str, ...]:
+    """Return the names of a view's columns, in order."""
+    return tuple(_views[view].c.keys())
+
+
 def recommendations_for(connection: sa.Connection, user_id: int, limit: int) -> list[Row]:
     """Return a user's list as readers see it.
 
