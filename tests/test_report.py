@@ -386,6 +386,15 @@ class TestMornings:
             connection.execute(sa.update(publications).values(action="rollback"))
         assert "Have a look. Readers see run 1, to which they were rolled back" in _state(engine)
 
+    def test_a_publication_against_the_gate_is_told(self, engine: sa.Engine) -> None:
+        claim = _claimed(engine)
+        gate = {"passed": False, "reason": "worse", "comparisons": {}, "forced": True}
+        record_gate(engine, claim, gate)
+        publish(engine, claim, "Forced: worse")
+        text = _state(engine)
+        assert "Have a look. Readers see run 1, published by force" in text
+        assert "The gate: run 1 did not pass, and was told to publish in any case. worse" in text
+
 
 # --- charts ----------------------------------------------------------------------------------
 

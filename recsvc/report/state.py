@@ -17,6 +17,7 @@ OLD = timedelta(hours=26)  # a day and two hours for the run itself, as the alar
 AGAIN = "Run `recsvc retrain` again; `recsvc status` shows how far it came."
 OVERRULE = "Look at what was ingested; `recsvc retrain --force` publishes all the same."
 REPLACE = "A retrain replaces it as soon as there is something new, or at once with `--force`."
+UNDO = "`recsvc metrics` shows the figures; `recsvc rollback` goes back to the run before."
 
 #: How a run can end that an operator should know of, and what to do.
 _ENDINGS: dict[str, tuple[Level, str]] = {
@@ -51,8 +52,16 @@ def judge(found: Overview, now: datetime) -> State:
     if found.publication.action == "rollback":
         headline = f"{seen}, to which they were rolled back {since} ago."
         return State("attention", headline, REPLACE)
+    if _overruled(found, found.publication.run_id):
+        headline = f"{seen}, published by force {since} ago: the gate did not let it pass."
+        return State("attention", headline, UNDO)
     under_way = f" Run {last['run_id']} is under way." if last and _is_running(last) else ""
     return State("good", f"{seen}, published {since} ago.{under_way}", "")
+
+
+def _overruled(found: Overview, run_id: int) -> bool:
+    gates = (row["gate"] for row in found.runs if row["run_id"] == run_id)
+    return any(gate and not gate["passed"] for gate in gates)
 
 
 def _unpublished(found: Overview, last: Row | None) -> State:
@@ -112,7 +121,7 @@ def _data(found: Overview, now: datetime) -> Iterator[tuple[str, str]]:
 
 
 def gate_table(found: Overview) -> Table | None:
-    """Return the newest decision of the gate; ``None`` before the first."""
+    """Return the newest decision of the gate; ``None`` if none of the runs had any."""
     run = next((row for row in found.runs if row["gate"]), None)
     if run is None:
         return None
