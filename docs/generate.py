@@ -69,8 +69,8 @@ COMMANDS_INTRODUCTION = """\
 # Commands
 
 Data go to stdout; progress, logs and messages to stderr. Commands with `--json` print JSON for
-scripts. Exit codes are listed in [operating.md](operating.md#exit-codes). `python -m recsvc` is the
-same as `recsvc`.
+scripts, those with `--csv` [CSV for spreadsheets](operating.md#spreadsheets). Exit codes are listed
+in [operating.md](operating.md#exit-codes). `python -m recsvc` is the same as `recsvc`.
 """
 
 

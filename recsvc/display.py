@@ -1,6 +1,7 @@
-"""How commands show what they found: tables or JSON on stdout, everything else on stderr."""
+"""How commands show what they found: on stdout as tables, JSON or CSV, all else on stderr."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -34,6 +35,13 @@ def _as_json(value: Any) -> Any:
     if hasattr(value, "_asdict"):
         return value._asdict()
     return str(value)
+
+
+def print_exactly(text: str) -> None:
+    """Write text to stdout as UTF-8, line ends as they are, whatever the locale says."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.buffer.flush()
 
 
 def print_rows(rows: Sequence[Row], columns: Iterable[str]) -> None:

@@ -1,8 +1,6 @@
 """Figures for Prometheus: a file that node_exporter's textfile collector picks up."""
 
 import logging
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from recsvc.atomic import write_atomically
 from recsvc.errors import RecsvcError
 from recsvc.settings import Settings
 from recsvc.store.engine import reading
@@ -50,19 +49,7 @@ def write_textfile(engine: sa.Engine, path: Path) -> None:
     """
     with reading(engine) as connection:
         text = "".join(_exposition(_gauges(figures(connection))))
-    descriptor, temporary = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
-    )
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fchmod(descriptor, 0o644)
-            os.fsync(descriptor)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, text)
 
 
 def _gauges(found: Figures) -> Iterator[Gauge]:

@@ -1,14 +1,11 @@
 """The commands: data on stdout, everything else on stderr, and an exit code for each outcome."""
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -18,44 +15,11 @@ from recsvc import cli
 from recsvc.ingest.folder import ingest_folder
 from recsvc.retrain import retrain
 from tests import taste
-from tests.prepared import QUICK, Prepared, copied
+from tests.commands import Commands, Outcome
+from tests.prepared import Prepared, copied
 
 CANARY = "c4n@ry/p%ss"
 ENCODED = "c4n%40ry%2Fp%25ss"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-class Commands:
-    """Runs commands in this process on one database."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._monkeypatch = monkeypatch
-        self._capsys = capsys
-        for name, value in QUICK.items():
-            self.set(f"RECSVC_{name.upper()}", str(value))
-
-    def set(self, name: str, value: str) -> None:
-        self._monkeypatch.setenv(name, value)
-
-    def __call__(self, *arguments: object) -> Outcome:
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            cli.main([str(argument) for argument in arguments])
-        out, err = self._capsys.readouterr()
-        code = caught.value.code
-        return Outcome(code if isinstance(code, int) else 0, out, err)
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ CONTRACT = {
     *("db upgrade", "db check", "db current"),
     *("ingest", "retrain", "schedule", "status", "runs", "metrics"),
     *("recommend", "similar", "explain", "rollback", "prune", "synth", "download"),
+    "report",
 }
 
 QUICK = {

@@ -44,6 +44,13 @@ def test_the_wheel_carries_all_that_the_checkout_runs(wheel: zipfile.ZipFile) ->
     assert shipped == {path.as_posix() for path in checkout}
 
 
+def test_the_wheel_carries_the_templates_of_the_report(wheel: zipfile.ZipFile) -> None:
+    folder = ROOT / "recsvc" / "report" / "templates"
+    templates = {path.relative_to(ROOT).as_posix() for path in folder.iterdir()}
+    assert templates
+    assert templates <= set(wheel.namelist())
+
+
 def test_the_wheel_carries_neither_caches_nor_data(wheel: zipfile.ZipFile) -> None:
     unwanted = re.compile(r"__pycache__|\.(pyc|nbi|nbc|csv|db)$")
     assert not [name for name in wheel.namelist() if unwanted.search(name)]

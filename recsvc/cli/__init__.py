@@ -7,13 +7,13 @@ import traceback
 from sqlalchemy.exc import DBAPIError
 
 from recsvc import display, logs
-from recsvc.cli import data, nightly, schema, show
+from recsvc.cli import data, nightly, reporting, schema, show
 from recsvc.cli.application import app
 from recsvc.errors import DatabaseUnreachableError, RecsvcError
 from recsvc.signals import Stopped, handled_by, stop
 from recsvc.store.transient import DATABASE_ERRORS
 
-__all__ = ["app", "data", "main", "nightly", "schema", "show"]
+__all__ = ["app", "data", "main", "nightly", "reporting", "schema", "show"]
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -24,6 +24,7 @@ app.add_typer(db, name="db")
 _opened = ExitStack()  # engines, until the command ends
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV for spreadsheets.")]
 
 INT64: dict[str, Any] = {"min": -(2**63), "max": 2**63 - 1}
 UserId = Annotated[int, typer.Argument(help="MovieLens userId.", **INT64)]

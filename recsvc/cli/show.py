@@ -1,19 +1,39 @@
 """Commands that show what is there."""
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
 
-from recsvc import display
-from recsvc.cli.application import INT64, Json, Limit, MovieId, UserId, app, engine_at_head
+from recsvc import display, spreadsheet
+from recsvc.cli.application import INT64, Csv, Json, Limit, MovieId, UserId, app, engine_at_head
 from recsvc.errors import UsageError
 from recsvc.model.archive import from_bytes
 from recsvc.model.dataset import IdMap
 from recsvc.model.explain import explain
 from recsvc.store import readers
 from recsvc.store.engine import reading
+
+Form = Literal["table", "json", "csv"]
+
+
+def _form(as_json: bool, as_csv: bool) -> Form:
+    """Return the form to print in, before anything is read.
+
+    Raises:
+        UsageError: two forms are wanted at once.
+    """
+    if as_json and as_csv:
+        raise UsageError("--json and --csv exclude each other: give one of them.")
+    return "json" if as_json else "csv" if as_csv else "table"
+
+
+def _print_data(rows: list[readers.Row], view: str, form: Form) -> None:
+    if form == "json":
+        display.print_json(rows)
+    else:
+        display.print_exactly(spreadsheet.as_csv(rows, readers.columns_of(view)))
 
 
 @app.command()
@@ -54,15 +74,17 @@ def _print_status(found: dict[str, Any]) -> None:
 def runs(
     limit: Limit = 20,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """List the newest runs.
 
     Example: recsvc runs --limit 5
     """
+    form = _form(as_json, as_csv)
     with reading(engine_at_head()) as connection:
         rows = readers.run_history(connection, limit)
-    if as_json:
-        display.print_json(rows)
+    if form != "table":
+        _print_data(rows, "run_history", form)
     else:
         columns = ("run_id", "status", "started_at", "seconds", "ratings", "users", "movies")
         display.print_rows(rows, (*columns, "error"))
@@ -75,15 +97,17 @@ def metrics(
     ] = None,
     segment: Annotated[str, typer.Option(help="Such as activity:low; * for every one.")] = "all",
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Show how each model did on a run's holdout.
 
     Example: recsvc metrics --segment popularity:tail
     """
+    form = _form(as_json, as_csv)
     with reading(engine_at_head()) as connection:
         rows = readers.metrics_of(connection, run_id, segment)
-    if as_json:
-        display.print_json(rows)
+    if form != "table":
+        _print_data(rows, "model_metrics", form)
         return
     first = rows[0]
     display.print_line(f"Run {first['run_id']} ({first['status']}), holdout: {first['protocol']}.")
@@ -107,15 +131,17 @@ def recommend(
     user_id: UserId,
     limit: Limit = 10,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Show what readers see for a user.
 
     Example: recsvc recommend 42
     """
+    form = _form(as_json, as_csv)
     with reading(engine_at_head()) as connection:
         rows = readers.recommendations_for(connection, user_id, limit)
-    if as_json:
-        display.print_json(rows)
+    if form != "table":
+        _print_data(rows, "current_recommendations", form)
     elif rows:
         display.print_rows(rows, ("rank", "movie_id", "title", "genres", "score", "source"))
     else:
@@ -127,15 +153,17 @@ def similar(
     movie_id: MovieId,
     limit: Limit = 10,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Show the movies that resemble a movie.
 
     Example: recsvc similar 1
     """
+    form = _form(as_json, as_csv)
     with reading(engine_at_head()) as connection:
         rows = readers.similar_to(connection, movie_id, limit)
-    if as_json:
-        display.print_json(rows)
+    if form != "table":
+        _print_data(rows, "current_similar_movies", form)
     elif rows:
         display.print_line(f"Similar to {rows[0]['title']}:")
         display.print_rows(rows, ("rank", "similar_movie_id", "similar_title", "similarity"))

@@ -109,6 +109,16 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 @contextmanager
+def reading_at_one_moment(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Open a transaction in which all queries see the database as the first of them did."""
+    with engine.connect() as connection:
+        if not is_sqlite(connection):  # there every transaction is like that
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
 def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Open a transaction for writing.
 

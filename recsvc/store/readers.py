@@ -29,6 +29,16 @@ _views = {
 }
 
 
+def view(name: str) -> sa.TableClause:
+    """Return a view of the contract, to select from."""
+    return _views[name]
+
+
+def columns_of(name: str) -> tuple[str, ...]:
+    """Return the names of a view's columns, in order."""
+    return tuple(view(name).c.keys())
+
+
 def recommendations_for(connection: sa.Connection, user_id: int, limit: int) -> list[Row]:
     """Return a user's list as readers see it.
 
@@ -62,8 +72,8 @@ def title_of(connection: sa.Connection, movie_id: int) -> str:
 
 def run_history(connection: sa.Connection, limit: int) -> list[Row]:
     """Return the newest runs, the newest first."""
-    view = _views["run_history"]
-    return _rows(connection, sa.select(view).order_by(view.c.run_id.desc()).limit(limit))
+    history = view("run_history")
+    return rows_of(connection, sa.select(history).order_by(history.c.run_id.desc()).limit(limit))
 
 
 def metrics_of(
@@ -74,13 +84,16 @@ def metrics_of(
     Raises:
         UsageError: there are none.
     """
-    view = _views["model_metrics"]
+    metrics = view("model_metrics")
     if run_id is None:
-        run_id = connection.scalar(sa.select(sa.func.max(view.c.run_id)))
-    query = sa.select(view).where(view.c.run_id == run_id)
+        run_id = connection.scalar(sa.select(sa.func.max(metrics.c.run_id)))
+    query = sa.select(metrics).where(metrics.c.run_id == run_id)
     if segment != "*":
-        query = query.where(view.c.segment == segment)
-    rows = _rows(connection, query.order_by(view.c.segment, view.c.metric, view.c.k, view.c.model))
+        query = query.where(metrics.c.segment == segment)
+    rows = rows_of(
+        connection,
+        query.order_by(metrics.c.segment, metrics.c.metric, metrics.c.k, metrics.c.model),
+    )
     if not rows:
         which = "No run" if run_id is None else f"Run {run_id}, segment {segment},"
         raise UsageError(f"{which} has metrics: run `recsvc retrain`, or see `recsvc runs`.")
@@ -89,16 +102,16 @@ def metrics_of(
 
 def status(connection: sa.Connection) -> Row:
     """Return what an operator looks at first."""
-    (freshness,) = _rows(connection, sa.select(_views["freshness"]))
+    (freshness,) = rows_of(connection, sa.select(view("freshness")))
     publication = current_publication(connection)
     newest = sa.select(runs).order_by(runs.c.run_id.desc()).limit(1)
-    last_run = next(iter(_rows(connection, newest)), None)
+    last_run = next(iter(rows_of(connection, newest)), None)
     return {
         "published": freshness,
         "publication": vars(publication) if publication else None,
         "last_run": last_run,
-        "phases": _phases(connection, last_run["run_id"]) if last_run else [],
-        "rows": {name: _count(connection, name) for name in ("users", "movies", "ratings", "tags")},
+        "phases": phases_of(connection, last_run["run_id"]) if last_run else [],
+        "rows": row_counts(connection),
         "wal_bytes": _wal_bytes(connection),
     }
 
@@ -121,9 +134,9 @@ def archived_model(connection: sa.Connection, run_id: int | None = None) -> byte
 
 def _published(connection: sa.Connection, name: str, key: str, value: int, limit: int) -> list[Row]:
     _require_publication(connection)
-    view = _views[name]
-    query = sa.select(view).where(view.c[key] == value).order_by(view.c.rank).limit(limit)
-    return _rows(connection, query)
+    found = view(name)
+    query = sa.select(found).where(found.c[key] == value).order_by(found.c.rank).limit(limit)
+    return rows_of(connection, query)
 
 
 def _require_publication(connection: sa.Connection) -> int:
@@ -140,18 +153,25 @@ def _require(
         raise UsageError(f"There is no {noun} {value} in the database; give a {meaning}.")
 
 
-def _rows(connection: sa.Connection, query: sa.Select[Any]) -> list[Row]:
+def rows_of(connection: sa.Connection, query: sa.Select[Any]) -> list[Row]:
+    """Return the rows of a query by column name."""
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def _phases(connection: sa.Connection, run_id: int) -> list[Row]:
+def phases_of(connection: sa.Connection, run_id: int) -> list[Row]:
+    """Return the phases of a run in the order in which they began."""
     columns = run_phases.c
     query = (
         sa.select(columns.phase, columns.seconds, columns.rows, columns.peak_memory)
         .where(columns.run_id == run_id)
         .order_by(columns.started_at, columns.phase)
     )
-    return _rows(connection, query)
+    return rows_of(connection, query)
+
+
+def row_counts(connection: sa.Connection) -> dict[str, int]:
+    """Return how many users, movies, ratings and tags there are."""
+    return {name: _count(connection, name) for name in ("users", "movies", "ratings", "tags")}
 
 
 def _count(connection: sa.Connection, table: str) -> int:
