@@ -67,10 +67,10 @@ docs: $(READY)  ## write the generated parts of docs/ again
 	@$(BIN)/python docs/generate.py
 
 bench: $(READY)  ## measure ingest, ranking and evaluation; minutes
-	@for name in ingest rank evaluate; do $(BIN)/python benchmarks/$$name.py || exit; done
+	@for name in night ingest rank evaluate; do $(BIN)/python benchmarks/$$name.py || exit; done
 
 bench-large: $(READY)  ## the same at the size of MovieLens 25M; an hour
-	@for name in ingest rank evaluate; do $(BIN)/python benchmarks/$$name.py --large || exit; done
+	@for name in night ingest rank evaluate; do $(BIN)/python benchmarks/$$name.py --large || exit; done
 
 bench-train: $(READY)  ## measure training
 	@$(BIN)/python benchmarks/train.py

@@ -52,6 +52,7 @@ class Report:
     comparisons: list[Comparison] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     facts: list[str] = field(default_factory=list)
+    measurements: dict[str, Any] = field(default_factory=dict)
 
     def add(self, comparison: Comparison) -> None:
         """Take a row and show it."""

@@ -1,0 +1,206 @@
+"""Whole nights: ingest and retrain with the default settings, phase by phase, at several sizes.
+
+``python benchmarks/night.py`` takes some minutes for up to 1M ratings; ``--large`` goes up to 25M
+and takes an hour. Commands are processes of their own, on databases made for them. The plot of cost
+against size needs matplotlib in the peers' environment.
+"""
+
+import argparse
+import math
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import sqlalchemy as sa
+from databases import MakeEngine, command, databases
+from measure import HERE, PEER_PYTHON, RESULTS, Comparison, Report, peer_has
+from raw import raw_lists
+
+from recsvc.ingest.synthetic import write_synthetic
+from recsvc.store.engine import reading
+from recsvc.store.schema import run_phases, runs
+
+SIZES = [100_000, 300_000, 1_000_000]
+LARGE_SIZES = [1_000_000, 5_000_000, 25_000_000]
+MOST_MEMORY_MIB = 4096
+EXPONENT = 1.05
+TRAINING = ("fit", "refit")
+#: Counted in the phase that consumes them as well.
+WITHIN = ("rank", "rank:similar_movies")
+
+
+@dataclass(frozen=True)
+class Night:
+    """An ingest into an empty database and the retrain after it."""
+
+    database: str
+    ratings: int
+    ingest_seconds: float  #: the whole command
+    ingest_mib: int  #: peak resident memory
+    retrain_seconds: float  #: the whole command
+    retrain_mib: int
+    raw_lists_seconds: float  #: raw load of the recommendations
+    phases: dict[str, float] = field(default_factory=dict)  #: seconds of each phase of the retrain
+    rows: dict[str, int] = field(default_factory=dict)  #: rows of each phase
+
+    @property
+    def training(self) -> float:
+        """Seconds of the trainer alone."""
+        return sum(took for name, took in self.phases.items() if name.split(":")[0] in TRAINING)
+
+    @property
+    def around(self) -> float:
+        """Seconds of all but training."""
+        return self.ingest_seconds + self.retrain_seconds - self.training
+
+    @property
+    def lists(self) -> float:
+        """Seconds of writing, verifying and publishing recommendations, without ranking them."""
+        share = self.rows["write"] / self.rows["verify"]
+        written = self.phases["write"] - self.phases["rank"]
+        return written + self.phases["verify"] * share + self.phases["publish"]
+
+
+def main() -> None:
+    """Measure, print and write the results."""
+    options = _options()
+    report = Report(
+        "night_large" if options.large else "night",
+        "Whole nights",
+        {"ratings": ", ".join(f"{size:,}" for size in options.sizes), "settings": "default"},
+    )
+    nights: list[Night] = []
+    with ExitStack() as stack:
+        folders = [_data(stack, options.data, size) for size in options.sizes]
+        for name in options.databases:
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            make = stack.enter_context(databases(name, scratch))
+            for size, folder in zip(options.sizes, folders, strict=True):
+                nights.append(_night(name, size, make, folder))
+                print(nights[-1], flush=True)
+    for name in options.databases:
+        _conclude(report, [night for night in nights if night.database == name])
+    report.state(_table([night for night in nights if night.ratings == max(options.sizes)]))
+    report.measurements["nights"] = [asdict(night) for night in nights]
+    report.write()
+    _plot(report)
+
+
+def _data(stack: ExitStack, given: Path | None, size: int) -> Path:
+    folder = (given or Path(stack.enter_context(tempfile.TemporaryDirectory()))) / str(size)
+    if not folder.exists():
+        write_synthetic(folder, ratings=size, seed=1)
+    return folder
+
+
+def _night(name: str, size: int, make: MakeEngine, data: Path) -> Night:
+    engine = make()
+    ingest = command(engine.url, "ingest", str(data))
+    retrain = command(engine.url, "retrain", "--force")
+    with reading(engine) as connection:
+        run_id = connection.scalar(sa.select(runs.c.run_id))
+        phases = connection.execute(
+            sa.select(run_phases.c.phase, run_phases.c.seconds, run_phases.c.rows)
+            .where(run_phases.c.run_id == run_id)
+            .order_by(run_phases.c.started_at)
+        ).all()
+    return Night(
+        database=name,
+        ratings=size,
+        ingest_seconds=ingest.seconds,
+        ingest_mib=ingest.peak_mib,
+        retrain_seconds=retrain.seconds,
+        retrain_mib=retrain.peak_mib,
+        raw_lists_seconds=raw_lists(engine, int(run_id or 0)),
+        phases={row.phase: row.seconds for row in phases},
+        rows={row.phase: row.rows or 0 for row in phases},
+    )
+
+
+def _conclude(report: Report, nights: list[Night]) -> None:
+    smallest, largest = nights[0], nights[-1]
+    name, n_rows = largest.database, largest.rows["write"]
+    report.add(
+        Comparison(
+            work=f"{name}: write, verify and publish {n_rows:,} rows",
+            ours=n_rows / largest.lists,
+            peer="raw load of the same rows",
+            theirs=n_rows / largest.raw_lists_seconds,
+            unit="rows",
+            ratio=largest.raw_lists_seconds / largest.lists,
+            target=1 / 1.5,
+        )
+    )
+    for what, small, large in (
+        ("the whole night", _whole(smallest), _whole(largest)),
+        ("all but training", smallest.around, largest.around),
+        ("training", smallest.training, largest.training),
+        ("peak memory", smallest.retrain_mib, largest.retrain_mib),
+    ):
+        exponent = math.log(large / small) / math.log(largest.ratings / smallest.ratings)
+        verdict = "met" if exponent <= EXPONENT else "**missed**"
+        report.state(
+            f"{name}: {what} grows with the power {exponent:.2f} of the ratings, from "
+            f"{smallest.ratings:,} to {largest.ratings:,}; at most {EXPONENT}: {verdict}.\n"
+        )
+    peak = max(largest.ingest_mib, largest.retrain_mib)
+    verdict = "met" if peak <= MOST_MEMORY_MIB else "**missed**"
+    report.state(
+        f"{name}: peak resident memory {peak:,} MiB; at most {MOST_MEMORY_MIB:,}: {verdict}.\n"
+    )
+
+
+def _whole(night: Night) -> float:
+    return night.ingest_seconds + night.retrain_seconds
+
+
+def _table(nights: list[Night]) -> str:
+    """Seconds of each phase, a column for each database."""
+    lines = [
+        f"Seconds at {nights[0].ratings:,} ratings:\n",
+        "| phase | " + " | ".join(night.database for night in nights) + " |",
+        "|---" * (len(nights) + 1) + "|",
+    ]
+    for label, seconds in _table_rows(nights):
+        lines.append(f"| {label} | " + " | ".join(f"{value:,.1f}" for value in seconds) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _table_rows(nights: list[Night]) -> Iterator[tuple[str, list[float]]]:
+    yield "ingest, the whole command", [night.ingest_seconds for night in nights]
+    for phase in nights[0].phases:
+        label = f"of which {phase}" if phase in WITHIN else phase
+        yield label, [night.phases[phase] for night in nights]
+    yield "retrain, the whole command", [night.retrain_seconds for night in nights]
+    yield "**the night**", [_whole(night) for night in nights]
+    yield "of which training", [night.training for night in nights]
+    yield "all but training", [night.around for night in nights]
+
+
+def _plot(report: Report) -> None:
+    if not peer_has("matplotlib"):
+        print("matplotlib is not installed in the peers' environment: no plot", flush=True)
+        return
+    script = HERE / "peers" / "plot_night.py"
+    results = RESULTS / f"{report.name}.json"
+    subprocess.run([PEER_PYTHON, script, results, results.with_suffix(".svg")], check=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--large", action="store_true", help="up to 25M ratings")
+    parser.add_argument("--sizes", type=int, nargs="+", help="ratings, ascending")
+    parser.add_argument("--data", type=Path, help="where data are made and found again")
+    parser.add_argument(
+        "--databases", nargs="+", choices=["sqlite", "postgresql"], default=["sqlite", "postgresql"]
+    )
+    options = parser.parse_args()
+    options.sizes = options.sizes or (LARGE_SIZES if options.large else SIZES)
+    return options
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Rows into tables as fast as the driver can: no parsing, no checking but the database's own."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import psycopg
+import sqlalchemy as sa
+from databases import MakeEngine
+from measure import seconds
+
+from recsvc.store.engine import is_sqlite, reading, writing
+from recsvc.store.schema import recommendations
+
+CHUNK_ROWS = 100_000
+_CREATED = "SELECT sql FROM sqlite_master WHERE name = :name"
+
+#: Tables that PostgreSQL fills before their key and constraints are made: the faster way.
+_LATE = frozenset({"ratings", "tags"})
+
+
+def raw_load(
+    source: sa.Engine, make: MakeEngine, tables: Sequence[sa.Table]
+) -> Callable[[], float]:
+    """Return what loads the rows of these tables into an empty database: its seconds."""
+    with reading(source) as connection:
+        if is_sqlite(source):
+            frames = {table.name: pd.read_sql(sa.select(table), connection) for table in tables}
+            return lambda: _timed(make(), lambda connection: _executemany(connection, frames))
+        files = {table: copied_out(connection, table.name) for table in tables}
+        return lambda: _timed(make(), lambda connection: _copy(connection, files))
+
+
+def _timed(engine: sa.Engine, load: Callable[[sa.Connection], None]) -> float:
+    def work() -> None:
+        with writing(engine) as connection:
+            load(connection)
+
+    return seconds(work)
+
+
+def raw_lists(source: sa.Engine, run_id: int) -> float:
+    """Load a run's recommendations into a table of the same columns and keys: its seconds."""
+    rows = sa.select(recommendations).where(recommendations.c.run_id == run_id)
+    if is_sqlite(source):
+        with reading(source) as connection:
+            create = connection.scalar(sa.text(_CREATED), {"name": recommendations.name})
+            frames = {"raw_lists": pd.read_sql(rows, connection)}
+        with writing(source) as connection:
+            connection.exec_driver_sql(create.replace("recommendations", "raw_lists"))
+        return _timed(source, lambda connection: _executemany(connection, frames))
+    with reading(source) as connection:
+        blocks = copied_out(connection, f"recommendations WHERE run_id = {run_id}")
+    with writing(source) as connection:
+        like = "LIKE recommendations INCLUDING CONSTRAINTS INCLUDING DEFAULTS"
+        connection.exec_driver_sql(f"CREATE TABLE raw_lists ({like})")
+
+    def load(connection: sa.Connection) -> None:
+        copy_in(connection, "raw_lists", blocks)
+        for key in ("PRIMARY KEY (run_id, user_id, rank)", "UNIQUE (run_id, user_id, movie_id)"):
+            connection.exec_driver_sql(f"ALTER TABLE raw_lists ADD {key}")
+
+    return _timed(source, load)
+
+
+def _executemany(connection: sa.Connection, frames: dict[str, pd.DataFrame]) -> None:
+    cursor = connection.connection.cursor()
+    for name, frame in frames.items():
+        sql = f"INSERT INTO {name} VALUES ({', '.join('?' * frame.shape[1])})"
+        for start in range(0, len(frame), CHUNK_ROWS):
+            chunk = frame.iloc[start : start + CHUNK_ROWS]
+            columns = [chunk[column].tolist() for column in chunk.columns]
+            cursor.executemany(sql, list(zip(*columns, strict=True)))
+    cursor.close()
+
+
+def copied_out(connection: sa.Connection, table: str) -> list[bytes]:
+    """Return a table in PostgreSQL's text format."""
+    sql = f"COPY (SELECT * FROM {table}) TO STDOUT".encode()
+    with _driver(connection).cursor() as cursor, cursor.copy(sql) as copy:
+        return [bytes(block) for block in copy]
+
+
+def copy_in(connection: sa.Connection, table: str, blocks: list[bytes]) -> None:
+    """COPY what was copied out."""
+    sql = f"COPY {table} FROM STDIN".encode()
+    with _driver(connection).cursor() as cursor, cursor.copy(sql) as copy:
+        for start in range(0, len(blocks), 1_000):
+            copy.write(b"".join(blocks[start : start + 1_000]))
+
+
+def _copy(connection: sa.Connection, files: dict[sa.Table, list[bytes]]) -> None:
+    for table, blocks in files.items():
+        late = table.name in _LATE
+        checks = [table.primary_key, *table.foreign_key_constraints] if late else []
+        for check in reversed(checks):
+            connection.execute(sa.schema.DropConstraint(check))
+        copy_in(connection, table.name, blocks)
+        for check in checks:
+            connection.execute(sa.schema.AddConstraint(check, isolate_from_table=False))
+
+
+def _driver(connection: sa.Connection) -> psycopg.Connection:
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, psycopg.Connection):
+        raise TypeError(driver)
+    return driver
