@@ -23,7 +23,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from recsvc import checkpoints
+from recsvc import checkpoints, comparison
 from recsvc.errors import (
     DatabaseUnreachableError,
     LeaseLostError,
@@ -541,6 +541,28 @@ def test_other_settings_are_compared_with_the_former_ones_on_the_split_of_tonigh
     assert {"fit:published", "evaluate:published"} <= phases_of_last(own)
     assert gate_of_last(own)["comparisons"]["run 1"]["ci_high"] < 0
     assert own.value(VISIBLE) == 1
+
+
+def test_former_settings_are_fitted_for_the_epochs_that_early_stopping_settled_on(
+    own: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = {"patience": 1, "epochs": 40, "warm_start": True}
+    for _ in range(2):
+        run(own, force=True, **patient)
+    settled, warm = own.rows("SELECT epochs FROM models WHERE run_id = 3 ORDER BY model")[:2]
+    assert 1 < settled.epochs < 40, "it stopped early"
+    assert warm.epochs < settled.epochs, "the published model was trained on from another"
+    fitted: list[int] = []
+    fit = comparison.fit_model
+
+    def record(*given: Any) -> Any:
+        fitted.append(given[-1].hyperparameters.epochs)
+        return fit(*given)
+
+    monkeypatch.setattr(comparison, "fit_model", record)
+    run(own, force=True, epochs=7)
+    assert "fit:published" in phases_of_last(own)
+    assert fitted == [7, 7, 7, settled.epochs], "the line-up, and what it is compared with"
 
 
 def test_other_data_are_compared_with_the_figures_that_were_stored(
