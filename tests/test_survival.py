@@ -9,11 +9,12 @@ import re
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
+from threading import enumerate as enumerate_threads
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any
@@ -35,7 +36,7 @@ from recsvc.ingest.folder import ingest_folder
 from recsvc.retrain import JOB, RetrainReport, retrain
 from recsvc.store import bulk, ledger, readers, transient
 from recsvc.store import lease as lease_module
-from recsvc.store.engine import is_sqlite, reading, writing
+from recsvc.store.engine import BUSY_TIMEOUT_MS, is_sqlite, open_engine, reading, writing
 from recsvc.store.lease import Lease
 from recsvc.store.ledger import Claim, claim_run
 from recsvc.store.output import partitions_left, write_output
@@ -48,6 +49,8 @@ from tests.prepared import DATABASES, Prepared, copied
 
 on_sqlite = pytest.mark.parametrize("published", ["sqlite"], indirect=True)
 on_postgresql = pytest.mark.parametrize("published", ["postgresql"], indirect=True)
+
+on_one_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 ROOT = Path(__file__).parent.parent
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -313,6 +316,120 @@ def test_a_process_that_slept_through_its_lease_wakes_up_and_publishes_nothing(
     assert own.rows(LISTS) == before
     assert own.value("SELECT count(*) FROM publications") == 1
     assert own.value(ROWS_OF_RUN, run=2) == 0, "it cleared its lists away"
+
+
+def hang_under_a_lease(url: sa.URL, pipe: Connection) -> None:
+    """Claim a run in a process of its own, and never come back from a read."""
+    engine = open_engine(url)
+    late = claim(engine)
+    pipe.send(late.run_id)
+    pipe.recv()
+    times = {"heartbeat_seconds": 0.01, "lease_seconds": 0.02, "stuck_after_seconds": 0.02}
+    with Lease(engine, late, **times):
+        pipe.recv()  # nobody sends anything
+
+
+@contextmanager
+def held_by_another(engine: sa.Engine, run_id: int) -> Iterator[None]:
+    """Keep heartbeats waiting for a lock."""
+    with writing(engine) as connection:
+        connection.execute(sa.update(runs).where(runs.c.run_id == run_id).values(host="there"))
+        yield
+
+
+@contextmanager
+def taken_by_another(engine: sa.Engine, _: int) -> Iterator[None]:
+    backdate(engine)
+    claim(engine)
+    yield
+
+
+@pytest.mark.parametrize("trouble", [held_by_another, taken_by_another])
+def test_a_process_that_hangs_without_its_lease_ends_so_that_the_scheduler_goes_on(
+    engine: sa.Engine, trouble: Callable[[sa.Engine, int], AbstractContextManager[None]]
+) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    child = spawn.Process(target=hang_under_a_lease, args=(engine.url, theirs))
+    child.start()
+    try:
+        theirs.close()
+        with trouble(engine, ours.recv()):
+            ours.send("go on")
+            child.join(60)
+            assert child.exitcode == LeaseLostError.exit_code
+    finally:
+        child.kill()
+        child.join()
+        ours.close()
+
+
+class Beats:
+    """Stands for the event that the watchdog waits for: no time passes between beats."""
+
+    def __init__(self, beats: int, on_beat: Callable[[int], object]) -> None:
+        self._numbers = iter(range(1, beats + 1))
+        self._on_beat = on_beat
+
+    def wait(self, _: float) -> bool:
+        number = next(self._numbers, None)
+        if number is not None:
+            self._on_beat(number)
+        return number is None
+
+
+class Exited(Exception):  # noqa: N818 - it is no error
+    """Instead of the end of the process."""
+
+
+@pytest.fixture
+def exits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(code: int) -> None:
+        raise Exited(code)
+
+    monkeypatch.setattr(lease_module.os, "_exit", leave)
+
+
+@on_one_database
+@pytest.mark.usefixtures("exits")
+def test_the_watchdog_waits_as_long_as_sqlite_may_keep_a_heartbeat_waiting(holder: Lease) -> None:
+    beats: list[int] = []
+    holder._ended = Beats(1_000, beats.append)  # type: ignore[assignment]
+    with pytest.raises(Exited, match="75"):
+        holder._watch()
+    assert (len(beats) - 1) * 10 == LEASE_S + BUSY_TIMEOUT_MS / 1000
+
+
+@on_one_database
+@pytest.mark.usefixtures("exits")
+def test_the_watchdog_leaves_a_run_alone_whose_lease_is_renewed_now_and_then(
+    holder: Lease,
+) -> None:
+    beats: list[int] = []
+
+    def on_beat(number: int) -> None:
+        beats.append(number)
+        if number % 60 == 0:
+            holder.renew()
+
+    holder._ended = Beats(1_000, on_beat)  # type: ignore[assignment]
+    holder._watch()
+    assert len(beats) == 1_000
+
+
+def test_pruning_after_the_end_of_a_run_is_watched_by_nobody(own: Prepared) -> None:
+    alive: list[str] = []
+
+    def look() -> None:
+        alive.extend(thread.name for thread in enumerate_threads())
+
+    with at("rank:block", look):
+        run(own, force=True)
+    assert {"heartbeat", "watchdog"} <= set(alive)
+    alive.clear()
+    with at("prune:begin", look):
+        run(own, force=True)
+    assert not {"heartbeat", "watchdog"} & set(alive)
 
 
 # --- locks ------------------------------------------------------------------------------------
