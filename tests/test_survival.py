@@ -27,6 +27,7 @@ import sqlalchemy as sa
 from recsvc import checkpoints, comparison
 from recsvc.errors import (
     DatabaseUnreachableError,
+    DiskFullError,
     LeaseLostError,
     PublicationRefusedError,
     RunInProgressError,
@@ -564,6 +565,7 @@ def busy() -> sqlite3.OperationalError:
         (DatabaseUnreachableError("away"), 4),
         (sqlite3.OperationalError("no such table"), 1),
         (sqlite3.IntegrityError("CHECK constraint failed"), 1),
+        (DiskFullError("full"), 1),
         (TrainingDivergedError("not finite"), 1),
         (LeaseLostError("taken over"), 1),
         (ValueError("a defect"), 1),
@@ -603,13 +605,11 @@ def test_a_disk_that_is_full_fails_the_run_and_the_next_one_publishes(own: Prepa
     with own.engine() as engine:
         sa.event.listen(engine, "checkout", enforce)
         with at("write:begin", lambda: limit.update(pages=1)):  # noqa: SIM117
-            with pytest.raises(sa.exc.OperationalError, match="full"):
+            with pytest.raises(DiskFullError) as full:
                 retrain(engine, own.settings(), force=True)
         (row,) = own.rows(LAST_RUN)
-        assert (row.status, row.error) == (
-            "failed",
-            "OperationalError: database or disk is full",
-        )
+        assert (row.status, row.error) == ("failed", str(full.value))
+        assert "is full: database or disk is full. Make room, then run" in row.error
         assert own.rows(LISTS) == before
         assert own.value(ROWS_OF_RUN, run=2) == 0
         limit["pages"] = 2**31 - 1
