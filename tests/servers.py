@@ -5,11 +5,10 @@ They listen on a Unix socket only, and run as another user where the tests are r
 
 import os
 import pwd
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,11 @@ NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
 @contextmanager
 def new_server() -> Iterator["Server"]:
     """Make a server, which is not running yet, and remove it afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    server = Server(folder)
-    try:
+    with (
+        tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as folder,
+        closing(Server(Path(folder))) as server,
+    ):
         yield server
-    finally:
-        server.close()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Server:
