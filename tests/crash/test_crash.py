@@ -4,11 +4,9 @@ At every checkpoint that an undisturbed job passes, the job falls once by an exc
 SIGKILL, while somebody reads. Then it runs again, and must end as if nothing had happened.
 """
 
-import multiprocessing
 import shutil
-import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,17 +15,16 @@ from typing import Self
 import pytest
 import sqlalchemy as sa
 
+from recsvc import checkpoints
 from recsvc.ingest.folder import ingest_folder
 from recsvc.ingest.synthetic import write_synthetic
 from recsvc.retrain import retrain
 from recsvc.settings import Settings
-from recsvc.store.engine import open_engine, reading, writing
+from recsvc.store.engine import is_sqlite, open_engine, reading, writing
 from recsvc.store.schema import runs
 from tests.crash.falling import fall_by_exception, fall_by_kill, passed_checkpoints
 from tests.databases import PostgresDatabase
-
-FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["tests.crash.falling"])
+from tests.forkserver import is_killed
 
 TOP_N, SIMILAR_N = 5, 3
 QUICK = {
@@ -63,8 +60,16 @@ def seen_by_readers(url: sa.URL) -> Rows:
     return rows(url, LISTS, SIMILAR)
 
 
+SOURCE_ROWS = [f"SELECT '{table}', t.* FROM {table} t" for table in SOURCES]
+
+
 def sources_in(url: sa.URL) -> Rows:
-    return rows(url, *(f"SELECT '{table}', t.* FROM {table} t" for table in SOURCES))
+    return rows(url, *SOURCE_ROWS)
+
+
+def sources_seen(connection: sa.Connection) -> object:
+    """Every row of every source table."""
+    return {tuple(row) for query in SOURCE_ROWS for row in connection.execute(sa.text(query))}
 
 
 @dataclass
@@ -91,11 +96,14 @@ class Database:
 
 
 class Watcher:
-    """Reads all the time, and keeps whatever is neither the old lists nor the new ones, whole."""
+    """Reads all the time, and keeps whatever is neither old nor new, whole."""
 
-    def __init__(self, url: sa.URL, complete: int) -> None:
-        self._url = url
-        self._complete = complete
+    def __init__(
+        self, url: sa.URL, look: Callable[[sa.Connection], object], whole: Callable[[object], bool]
+    ) -> None:
+        self._engine = open_engine(url)
+        self._look = look
+        self._whole = whole
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self.reads = 0
@@ -108,18 +116,27 @@ class Watcher:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        self._engine.dispose()
 
     def _watch(self) -> None:
-        query = sa.text("SELECT run_id, count(*) FROM current_recommendations GROUP BY run_id")
-        engine = open_engine(self._url)
         while not self._stop.is_set():
-            with reading(engine) as connection:
-                found = [tuple(row) for row in connection.execute(query)]
-            self.reads += 1
-            if len(found) != 1 or found[0][1] != self._complete:
-                self.torn.append(found)
+            self.read()
             self._stop.wait(0.01)
-        engine.dispose()
+
+    def read(self, _: str = "") -> None:
+        """Look once; also a hook for checkpoints, so that no moment is left to chance."""
+        with reading(self._engine) as connection:
+            if not is_sqlite(connection):  # all queries of a look see one moment
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            found = self._look(connection)
+        self.reads += 1
+        if not self._whole(found):
+            self.torn.append(found)
+
+
+def lists_seen(connection: sa.Connection) -> object:
+    query = sa.text("SELECT run_id, count(*) FROM current_recommendations GROUP BY run_id")
+    return [count for _, count in connection.execute(query)]
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -174,10 +191,7 @@ def _let_the_lease_run_out(url: sa.URL) -> None:
 
 
 def _killed(job: str, settings: Settings, folder: Path, name: str) -> None:
-    child = FORKSERVER.Process(target=fall_by_kill, args=(job, settings, folder, name))
-    child.start()
-    child.join(120)
-    assert child.exitcode == -signal.SIGKILL, f"{name} was not passed"
+    assert is_killed(fall_by_kill, job, settings, folder, name), f"{name} was not passed"
 
 
 FALLS = {"exception": fall_by_exception, "SIGKILL": _killed}
@@ -194,7 +208,7 @@ def test_a_retrain_that_falls_at_any_checkpoint_leaves_old_or_new_and_can_be_rep
     complete = sum(len(row) == 5 for row in before)
     assert before != after
     for name in names:
-        with prepared.copy() as url, Watcher(url, complete) as watcher:
+        with prepared.copy() as url, Watcher(url, lists_seen, [complete].__eq__) as watcher:
             settings = settings_for(url)
             FALLS[fall]("retrain", settings, prepared.folder, name)
             assert seen_by_readers(url) in (before, after), name
@@ -211,21 +225,27 @@ def test_a_retrain_that_falls_at_any_checkpoint_leaves_old_or_new_and_can_be_rep
 
 @pytest.mark.parametrize("fall", FALLS)
 def test_an_ingest_that_falls_at_any_checkpoint_changes_nothing_and_can_be_repeated(
-    prepared: Database, fall: str
+    prepared: Database, fall: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with prepared.copy() as url:
         before = sources_in(url)
         names = passed_checkpoints("ingest", settings_for(url), prepared.folder)
         after = sources_in(url)
     assert before != after
+    old_or_new = [set(before), set(after)].__contains__
     for name in names:
-        with prepared.copy() as url:
+        with prepared.copy() as url, Watcher(url, sources_seen, old_or_new) as watcher:
             FALLS[fall]("ingest", settings_for(url), prepared.folder, name)
             assert sources_in(url) == before, name
             engine = open_engine(url)
+            monkeypatch.setattr(checkpoints, "hook", watcher.read)
             ingest_folder(engine, prepared.folder)
+            monkeypatch.setattr(checkpoints, "hook", None)
             engine.dispose()
+            watcher.read()
             assert sources_in(url) == after, name
+        assert watcher.reads > len(names)
+        assert watcher.torn == [], name
 
 
 def _statuses(url: sa.URL) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from recsvc.errors import SourceDataError
+from recsvc.errors import DiskFullError, SourceDataError
 from recsvc.ingest import folder as ingest
 from recsvc.ingest.folder import IngestReport, ingest_folder, present_files
 from recsvc.store import schema
@@ -578,7 +578,7 @@ def test_a_full_disk_is_reported_as_such_and_leaves_nothing(
     folder = make_folder(ratings=RATINGS + rows)
     before = everything()
     lift = fill_disk(engine)
-    with pytest.raises(sa.exc.OperationalError, match="full"):
+    with pytest.raises(DiskFullError, match=r"full: .*Make room"):
         ingest_folder(engine, folder)
     lift()
     assert everything() == before

@@ -19,6 +19,8 @@ from recsvc.errors import DatabaseBusyError
 from recsvc.store import migrate, transient
 from recsvc.store.engine import open_engine, reading, writing
 from recsvc.store.views import VIEWS
+from tests.forkserver import is_killed
+from tests.store.killed import upgrade_until
 
 NEXT = '''
 """Something to migrate to."""
@@ -158,6 +160,38 @@ def test_the_first_migration_falls_whole_too(empty_url: sa.URL) -> None:
         else:
             break
     assert len(sent) > 30
+    assert migrate.differences(engine) == []
+    engine.dispose()
+
+
+def test_a_migration_that_is_killed_at_any_statement_changes_nothing(
+    stocked: sa.Engine, next_migration: str
+) -> None:
+    before = _state(stocked)
+    kills = 0
+    while is_killed(upgrade_until, stocked.url, migrate.scripts_directory(), kills):
+        revision = migrate.current_revision(stocked)
+        assert revision == "9999" or _state(stocked) == before
+        kills += 1
+    assert kills > 5
+    revision, columns, indexes = _state(stocked)
+    assert (revision, "runtime" in columns, "ix_movies_runtime" in indexes) == ("9999", True, True)
+    assert before[0] == next_migration
+
+
+def test_the_first_migration_killed_at_any_statement_leaves_nothing_and_is_run_again(
+    empty_url: sa.URL,
+) -> None:
+    engine = open_engine(empty_url, create=True)
+    kills = 0
+    # Each upgrade finds what the one before left, and gets one statement further.
+    while is_killed(upgrade_until, empty_url, migrate.scripts_directory(), kills):
+        if migrate.current_revision(engine) is None:
+            assert sa.inspect(engine).get_table_names() == []
+        else:
+            assert migrate.differences(engine) == []
+        kills += 1
+    assert kills > 30
     assert migrate.differences(engine) == []
     engine.dispose()
 
