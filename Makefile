@@ -66,13 +66,27 @@ lint: $(READY)
 docs: $(READY)  ## write the generated parts of docs/ again
 	@$(BIN)/python docs/generate.py
 
-bench: $(READY)  ## measure ingest, ranking and evaluation; minutes
-	@for name in night ingest rank evaluate; do $(BIN)/python benchmarks/$$name.py || exit; done
+# What recsvc is measured against has environments of its own, and is no dependency.
+PEERS := benchmarks/.peers benchmarks/.peers-rectools
 
-bench-large: $(READY)  ## the same at the size of MovieLens 25M; an hour
-	@for name in night ingest rank evaluate; do $(BIN)/python benchmarks/$$name.py --large || exit; done
+benchmarks/.peers/.ready: benchmarks/peers/requirements.txt
+benchmarks/.peers-rectools/.ready: benchmarks/peers/rectools.txt
 
-bench-train: $(READY)  ## measure training
+$(PEERS:%=%/.ready):
+	@echo "Setting up $(@D)"
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install -r $<
+	@touch $@
+
+BENCHMARKS := night ingest rank evaluate
+
+bench: $(READY) $(PEERS:%=%/.ready)  ## measure nights, ingest, ranking and evaluation; minutes
+	@for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit; done
+
+bench-large: $(READY) $(PEERS:%=%/.ready)  ## the same at the size of MovieLens 25M; two hours
+	@for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --large || exit; done
+
+bench-train: $(READY) $(PEERS:%=%/.ready)  ## measure training
 	@$(BIN)/python benchmarks/train.py
 
 wheel: $(READY)  ## build dist/recsvc-*.whl with the locked build dependencies

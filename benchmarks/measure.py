@@ -20,6 +20,11 @@ RESULTS = HERE / "results"
 #: Python of the environment that holds the peers, made from ``peers/requirements.txt``.
 PEER_PYTHON = Path(os.environ.get("RECSVC_BENCH_PEER_PYTHON", HERE / ".peers" / "bin" / "python"))
 
+#: Python of RecTools' environment, made from ``peers/rectools.txt``.
+RECTOOLS_PYTHON = Path(
+    os.environ.get("RECSVC_BENCH_RECTOOLS_PYTHON", HERE / ".peers-rectools" / "bin" / "python")
+)
+
 _PACKAGES = ("numpy", "scipy", "numba", "lightfm-next", "pandas", "pyarrow", "sqlalchemy")
 
 
@@ -210,13 +215,11 @@ class Peer:
         return answer
 
 
-def peer_has(module: str) -> bool:
-    """Whether the peers' environment exists and can import ``module``."""
-    if not PEER_PYTHON.exists():
+def peer_has(module: str, python: Path = PEER_PYTHON) -> bool:
+    """Whether an environment of peers exists and can import ``module``."""
+    if not python.exists():
         return False
-    tried = subprocess.run(
-        [PEER_PYTHON, "-c", f"import {module}"], capture_output=True, check=False
-    )
+    tried = subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False)
     return tried.returncode == 0
 
 

@@ -1,7 +1,7 @@
-"""Top lists and similar items against the matrix product alone, implicit and LightFM's predict.
+"""Top lists and similar items against the matrix product, implicit, RecTools and LightFM's predict.
 
-``python benchmarks/rank.py`` takes about two minutes; ``--large`` ranks all users of MovieLens
-25M. Peers: ``python -m venv benchmarks/.peers`` and install ``benchmarks/peers/requirements.txt``.
+``python benchmarks/rank.py`` takes some minutes; ``--large`` ranks all users of MovieLens 25M.
+``make bench`` installs the peers in environments of their own.
 """
 
 import argparse
@@ -9,10 +9,20 @@ import os
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from measure import Peer, Report, alternate, compared, peer_has, seconds
+from measure import (
+    PEER_PYTHON,
+    RECTOOLS_PYTHON,
+    Peer,
+    Report,
+    alternate,
+    compared,
+    peer_has,
+    seconds,
+)
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 from workload import COMPONENTS, MOVIELENS_25M, Workload, as_lightfm, make
@@ -23,8 +33,9 @@ from recsvc.model.ranking import rank, similar_items
 TOP_N, SIMILAR_N = 100, 50
 PRODUCT_ROWS = 1024
 LIGHTFM_USERS = 50
-#: implicit asks for this, and is faster with it.
-IMPLICIT = {"OPENBLAS_NUM_THREADS": "1"}
+PEER_USERS = 32_000
+#: implicit asks for this, and is faster with it; RecTools ranks with implicit's kernel.
+ONE_BLAS = {"OPENBLAS_NUM_THREADS": "1"}
 Contender = Callable[[], float]
 
 
@@ -45,21 +56,33 @@ def main() -> None:
         },
     )
     with ExitStack() as stack:
-        peer = None
-        if peer_has("implicit"):
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            _save(workload, folder)
-            peer = stack.enter_context(Peer("implicit_peer.py", str(folder), environment=IMPLICIT))
-            report.state(f"Peer: implicit {peer.about['implicit']}, numpy {peer.about['numpy']}.")
-        else:
-            report.skip("implicit is not installed in the peers' environment")
-        _compare_top(report, workload, peer, options)
-        _compare_similar(report, workload, peer, options)
+        peers = _peers(stack, report, workload, options.threads)
+        _compare_top(report, workload, peers, options)
+        _compare_similar(report, workload, peers.get("implicit"), options)
     report.write()
 
 
+def _peers(stack: ExitStack, report: Report, workload: Workload, threads: int) -> dict[str, Peer]:
+    """Start those that are installed, with the same factors."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    _save(workload, folder)
+    peers: dict[str, Peer] = {}
+    for name, python, arguments in (
+        ("implicit", PEER_PYTHON, []),
+        ("rectools", RECTOOLS_PYTHON, [str(threads)]),
+    ):
+        if not peer_has(name, python):
+            report.skip(f"{name} is not installed in its environment")
+            continue
+        peer = Peer(f"{name}_peer.py", str(folder), *arguments, python=python, environment=ONE_BLAS)
+        peers[name] = stack.enter_context(peer)
+        versions = ", ".join(f"{package} {number}" for package, number in peer.about.items())
+        report.state(f"Peer: {versions}.\n")
+    return peers
+
+
 def _compare_top(
-    report: Report, workload: Workload, peer: Peer | None, options: argparse.Namespace
+    report: Report, workload: Workload, peers: dict[str, Peer], options: argparse.Namespace
 ) -> None:
     factors, threads = workload.factors, options.threads
     contenders: dict[str, Contender] = {
@@ -67,14 +90,16 @@ def _compare_top(
         "matrix product": lambda: factors.n_users / seconds(lambda: _product(factors, threads)),
         "LightFM": lambda: LIGHTFM_USERS / seconds(_lightfm_predict(workload, threads)),
     }
-    if peer is not None:
-        contenders["implicit"] = lambda: (
-            factors.n_users / peer.ask(f"recommend {factors.n_users} {TOP_N}")["seconds"]
-        )
+    for name, peer in peers.items():
+        contenders[name] = partial(_recommend, peer, min(factors.n_users, PEER_USERS))
     speeds = alternate(contenders, options.repetitions)
     work = f"top {TOP_N} for every user"
-    targets = {"matrix product": 0.75, "implicit": 1.4, "LightFM": 50.0}
-    notes = {"matrix product": f"blocks of {PRODUCT_ROWS}", "implicit": "recommend"}
+    targets = {"matrix product": 0.75, "implicit": 1.4, "rectools": 1.4, "LightFM": 50.0}
+    notes = {
+        "matrix product": f"blocks of {PRODUCT_ROWS}",
+        "implicit": "recommend",
+        "rectools": "recommend of its LightFM wrapper",
+    }
     for name in sorted(speeds.keys() - {"ours"}):
         note = notes.get(name, f"predict for each of {LIGHTFM_USERS} users")
         report.add(compared(work, "users", speeds, name, target=targets[name], note=note))
@@ -96,6 +121,10 @@ def _compare_similar(
     )
     work = f"similar items, top {SIMILAR_N} for all"
     report.add(compared(work, "items", speeds, "implicit", target=1.4, note="similar_items"))
+
+
+def _recommend(peer: Peer, n_users: int) -> float:
+    return n_users / float(peer.ask(f"recommend {n_users} {TOP_N}")["seconds"])
 
 
 def _rank_all(workload: Workload, threads: int) -> None:
