@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from recsvc.errors import UsageError
 from recsvc.settings import Settings
 
+JOB = "retrain"  # the name of the nightly job in the ledger
 LATEST = "latest"
 
 # A night of a day lies within a day and some hours of that day in UTC, whatever the zone.

@@ -23,6 +23,7 @@ from recsvc.model.lineup import (
 )
 from recsvc.model.split import all_positives
 from recsvc.model.warm import warm_start
+from recsvc.nights import JOB
 from recsvc.publishing import prune_runs, publish_run, verify_lists, write_lists
 from recsvc.run import Run, claimed_run, versions
 from recsvc.settings import Recipe, Settings
@@ -35,7 +36,6 @@ from recsvc.training_data import TrainingData, hold_out, load_training_data
 
 log = logging.getLogger("recsvc")
 
-JOB = "retrain"
 WARM_SHARE = 5  # a warm start takes a fifth of the epochs
 
 

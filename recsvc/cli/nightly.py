@@ -8,9 +8,7 @@ import typer
 
 from recsvc import display
 from recsvc.cli.application import INT64, Json, app, engine_at_head
-from recsvc.nights import Nights
-from recsvc.retrain import JOB, retrain
-from recsvc.scheduler import schedule
+from recsvc.nights import JOB, Nights
 from recsvc.settings import PRESETS, Settings
 from recsvc.store import publication
 from recsvc.store.engine import reading
@@ -38,6 +36,8 @@ def retrain_command(
 
     Example: recsvc retrain --top-n 50
     """
+    from recsvc.retrain import retrain  # noqa: PLC0415 - slow to import, and no other needs it
+
     options = {"seed": seed, "top_n": top_n, "threads": threads}
     given = {name: value for name, value in options.items() if value is not None}
     settings = Settings.read((PRESETS[preset] if preset else {}) | given)
@@ -55,6 +55,8 @@ def schedule_command() -> None:
 
     Example: recsvc schedule
     """
+    from recsvc.scheduler import schedule  # noqa: PLC0415 - no other command needs APScheduler
+
     settings = Settings.read()
     engine = engine_at_head(settings)
     with reading(engine) as connection:

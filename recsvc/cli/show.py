@@ -9,9 +9,7 @@ import typer
 from recsvc import display, spreadsheet
 from recsvc.cli.application import INT64, Csv, Json, Limit, MovieId, UserId, app, engine_at_head
 from recsvc.errors import UsageError
-from recsvc.model.archive import from_bytes
 from recsvc.model.dataset import IdMap
-from recsvc.model.explain import explain
 from recsvc.store import readers
 from recsvc.store.engine import reading
 
@@ -181,6 +179,10 @@ def explain_command(
 
     Example: recsvc explain 42 1
     """
+    # Slow to import, like all that is compiled, and no other command here needs them.
+    from recsvc.model.archive import from_bytes  # noqa: PLC0415
+    from recsvc.model.explain import explain  # noqa: PLC0415
+
     with reading(engine_at_head()) as connection:
         title = readers.title_of(connection, movie_id)
         archived = from_bytes(readers.archived_model(connection))

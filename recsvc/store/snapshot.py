@@ -7,18 +7,19 @@ each other's locks (https://sqlite.org/howtocorrupt.html, section 2.2.1).
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import adbc_driver_postgresql.dbapi
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
-from adbc_driver_manager import dbapi as adbc
 from sqlalchemy.dialects import postgresql
 
 from recsvc.errors import DatabaseUnreachableError
 from recsvc.store.engine import LIVELINESS, is_sqlite, reading
+
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Connection
 
 BATCH_ROWS = 65_536
 BATCH_GROUPS = 512
@@ -175,7 +176,7 @@ def _array(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
 class _AdbcSource:
     _dialect = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
-    def __init__(self, connection: adbc.Connection, url: sa.URL) -> None:
+    def __init__(self, connection: "Connection", url: sa.URL) -> None:
         self._connection = connection
         self._url = url
 
@@ -202,13 +203,16 @@ class _AdbcSource:
 
 
 @contextmanager
-def _adbc_connection(url: sa.URL) -> Iterator[adbc.Connection]:
+def _adbc_connection(url: sa.URL) -> Iterator["Connection"]:
+    # It takes as long to import as most commands take, and SQLite does not need it.
+    from adbc_driver_postgresql import dbapi  # noqa: PLC0415
+
     given = {name: value for name, value in LIVELINESS.items() if name not in url.query}
     complete = url.set(drivername="postgresql").update_query_dict(given)
     plain = complete.render_as_string(hide_password=False)
     try:
-        connection = adbc_driver_postgresql.dbapi.connect(plain)
-    except adbc.Error:
+        connection = dbapi.connect(plain)
+    except dbapi.Error:
         raise _unreachable(url) from None
     with connection:
         yield connection

@@ -5,9 +5,9 @@ import sqlite3
 import time
 from collections.abc import Iterator
 
+import adbc_driver_manager as adbc
 import psycopg
 import tenacity
-from adbc_driver_manager import dbapi as adbc
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from recsvc.errors import DatabaseUnreachableError
