@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from recsvc.store import schema
@@ -66,8 +67,11 @@ def _with_joined(rows: pd.DataFrame, parts: pd.DataFrame, by: str, separator: st
     column = parts.columns[-1]
     if rows.empty or parts.empty:
         return rows.assign(**{column: ""})
-    ordered = parts.sort_values([by, column])
-    joined = ordered.groupby(by, as_index=False).agg({column: separator.join})
+    ordered = pa.Table.from_pandas(parts.sort_values([by, column]), preserve_index=False)
+    # One thread gathers the texts of a list in their order.
+    lists = ordered.group_by(by, use_threads=False).aggregate([(column, "list")])
+    texts = pc.binary_join(lists[f"{column}_list"].cast(pa.list_(pa.string())), separator)
+    joined = pa.table({by: lists[by], column: texts}).to_pandas()
     return rows.merge(joined, on=by, how="left").fillna({column: ""})
 
 
