@@ -17,6 +17,8 @@ _DAYS_AROUND = (-2, -1, 0, 1, 2)
 # Who starts a run at 02:00 may have a clock a little ahead of the one that is read here.
 _CLOCK_TOLERANCE = timedelta(minutes=1)
 
+_FURTHEST_AHEAD = timedelta(days=1)
+
 
 @dataclass(frozen=True)
 class Nights:
@@ -65,21 +67,33 @@ class Nights:
         """Return the night that a person or a scheduler names: in ISO 8601, or ``latest``.
 
         Raises:
-            UsageError: it is no time, or has no offset from UTC.
+            UsageError: it is no time, has no offset from UTC, or is more than a day ahead.
         """
         if text == LATEST:
             return self.starting(now)
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            moment = None
-        if moment is None or moment.tzinfo is None:
+        moment = _moment(text)
+        if moment is None:
             raise UsageError(
                 f"--scheduled-for {text} is no time with an offset: "
                 f"write it as 2026-11-23T02:00:00Z, or as `{LATEST}`."
             )
-        return moment.astimezone(UTC)
+        if moment > now + _FURTHEST_AHEAD:
+            # The ledger would count every night until then as dealt with.
+            raise UsageError(
+                f"--scheduled-for {text} is more than a day ahead: name a night that is due, "
+                f"or `{LATEST}`."
+            )
+        return moment
 
     def _around(self, moment: datetime) -> list[datetime]:
         day = moment.astimezone(self.zone).date()
         return [self.night_of(day + timedelta(days=shift)) for shift in _DAYS_AROUND]
+
+
+def _moment(text: str) -> datetime | None:
+    """Return a time with an offset as one in UTC; ``None`` if it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, OverflowError):  # the first and the last day of the calendar
+        return None

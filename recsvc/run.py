@@ -67,7 +67,7 @@ class Run:
             phase = Phase()
             started_at, start = datetime.now(UTC), time.perf_counter()
             yield phase
-            self._record(name, started_at, time.perf_counter() - start, phase.rows)
+            self.note(name, started_at, time.perf_counter() - start, phase.rows)
             checkpoint(f"{name}:end")
 
     def attempts(self) -> Iterator[tenacity.AttemptManager]:
@@ -101,14 +101,21 @@ class Run:
                 checkpoint(f"{name}:block")
                 yield item
         with logs.phase_context(name):
-            self._record(name, started_at, seconds, None)
+            self.note(name, started_at, seconds, None)
 
-    def _record(self, name: str, started_at: datetime, seconds: float, rows: int | None) -> None:
+    def note(self, name: str, started_at: datetime, seconds: float, rows: int | None) -> None:
+        """Record and log what a phase took; what was done is done, even if this fails.
+
+        Args:
+            name: of the phase.
+            started_at: when it began.
+            seconds: that it took, by a monotonic clock.
+            rows: handled, where that means something.
+        """
         record = PhaseRecord(name, started_at, seconds, rows, peak_memory())
         try:
             record_phase(self.engine, self.claim, record)
         except (RecsvcError, sa.exc.SQLAlchemyError) as error:
-            # What was done is done; that its time is not on record is no reason to fail.
             log.warning("the time of %s is not recorded: %s", name, error)
         figures = {"seconds": round(seconds, 3), "rows": rows, "peak_memory": record.peak_memory}
         log.info("phase ends", extra=figures)
@@ -145,9 +152,10 @@ def claimed_run(
         lease_seconds=settings.lease_seconds,
     )
     with logs.run_context(claim.run_id), lease:
-        seconds = time.perf_counter() - start
-        record_phase(engine, claim, PhaseRecord("claim", started_at, seconds, None, peak_memory()))
-        yield Run(engine, settings, claim, lease)
+        run = Run(engine, settings, claim, lease)
+        with logs.phase_context("claim"):
+            run.note("claim", started_at, time.perf_counter() - start, None)
+        yield run
 
 
 def versions() -> dict[str, str]:

@@ -24,6 +24,8 @@ from recsvc.errors import ConfigurationError
 Protocol = Literal["random", "leave_last", "temporal"]
 Trainer = Literal["lightfm", "fast"]
 
+_MANY = 1_000_000  # more than anybody wants, and still a number for every library underneath
+
 DRIVERS = {
     "sqlite": "sqlite",
     "postgres": "postgresql+psycopg",
@@ -76,7 +78,7 @@ class Recipe(BaseSettings):
         0.2, gt=0, lt=1, description="Share of positives held out by `random` and `temporal`"
     )
     holdout_last: int = Field(
-        5, ge=1, description="Positives held out for each user by `leave_last`"
+        5, ge=1, le=_MANY, description="Positives held out for each user by `leave_last`"
     )
     seed: int = Field(42, ge=0, lt=2**32, description="Seed of every random number")
 
@@ -84,11 +86,11 @@ class Recipe(BaseSettings):
     components: int = Field(64, ge=1, le=1024, description="Length of an embedding")
     learning_rate: float = Field(0.02, gt=0, description="AdaGrad's initial step")
     max_sampled: int = Field(
-        50, ge=1, description="WARP: negatives drawn at most for each positive"
+        50, ge=1, le=_MANY, description="WARP: negatives drawn at most for each positive"
     )
     item_alpha: float = Field(1e-4, ge=0, description="L2 penalty on movie token embeddings")
     user_alpha: float = Field(1e-5, ge=0, description="L2 penalty on user token embeddings")
-    epochs: int = Field(25, ge=1, description="Passes over the positives")
+    epochs: int = Field(25, ge=1, le=_MANY, description="Passes over the positives")
     normalize_features: bool = Field(
         False, description="Whether the feature weights of a movie are scaled to sum to one"
     )
@@ -108,6 +110,7 @@ class Recipe(BaseSettings):
     patience: int = Field(
         0,
         ge=0,
+        le=_MANY,
         description="fast: epochs without a better NDCG@10 on a validation slice after which the "
         "number of epochs is settled; 0 trains all of them",
     )
@@ -123,8 +126,8 @@ class Recipe(BaseSettings):
         description="NDCG@10 that a night may lose against the published run on other data",
     )
 
-    min_tag_freq: int = Field(3, ge=1, description="Tags used less often are left out")
-    max_tags_per_movie: int = Field(20, ge=0, description="Tags kept for each movie")
+    min_tag_freq: int = Field(3, ge=1, le=_MANY, description="Tags used less often are left out")
+    max_tags_per_movie: int = Field(20, ge=0, le=_MANY, description="Tags kept for each movie")
     tag_order: Literal["most_applied", "first_applied"] = Field(
         "most_applied",
         description="Which tags a movie keeps: those applied most, or the first in user order",
@@ -165,7 +168,10 @@ class Settings(Recipe):
         description="Threads for training and ranking; all cores by default",
     )
     keep_runs: int = Field(
-        7, ge=1, description="Runs whose recommendations, similar movies and arrays are kept"
+        7,
+        ge=1,
+        le=_MANY,
+        description="Runs whose recommendations, similar movies and arrays are kept",
     )
 
     lease_seconds: float = Field(
@@ -175,7 +181,7 @@ class Settings(Recipe):
         description="A run that shows no sign of life for so long is taken for dead",
     )
     heartbeat_seconds: float = Field(
-        10, gt=0, description="How often a run shows a sign of life; well below the lease"
+        10, ge=0.01, description="How often a run shows a sign of life; well below the lease"
     )
     lock_timeout_seconds: float = Field(
         5,
@@ -184,14 +190,14 @@ class Settings(Recipe):
         description="How long prune and migrations wait for a lock that a reader holds",
     )
     attempts: int = Field(
-        6, ge=1, description="Tries of a phase when the database fails in passing"
+        6, ge=1, le=_MANY, description="Tries of a phase when the database fails in passing"
     )
     schedule: str = Field(
         "02:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Time of the nightly run"
     )
     timezone: str = Field("UTC", description="Time zone of the schedule, such as Europe/Berlin")
     grace_seconds: float = Field(
-        300, ge=0, description="How long a stopping scheduler lets a run finish"
+        300, ge=0, le=86_400, description="How long a stopping scheduler lets a run finish"
     )
     metrics_textfile: Path | None = Field(
         None, description="Where to write figures for Prometheus after each run; nowhere if unset"
@@ -202,7 +208,7 @@ class Settings(Recipe):
     def _known_timezone(cls, name: str) -> str:
         try:
             ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError):
+        except (ZoneInfoNotFoundError, ValueError, OSError):  # Europe is a folder
             message = f"names {name!r}, which is no time zone"
             raise ValueError(message) from None
         return name

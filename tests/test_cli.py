@@ -168,6 +168,15 @@ class TestReading:
         assert "Readers see run 1" in text
         assert "evaluate:popular" in text
 
+    def test_status_tells_of_a_run_that_died(self, own: Commands, tmp_path: Path) -> None:
+        database = Prepared(sa.URL.create("sqlite", database=str(tmp_path / "recsvc.db")))
+        database.change(
+            "UPDATE runs SET status = 'running', finished_at = NULL,"
+            " heartbeat_at = '2026-01-02 03:04:05.000000'"
+        )
+        assert "no sign of life since 2026-01-02 03:04:05 UTC" in own("status").out
+        assert own("status", "--json").json["last_run_silent"] is True
+
     def test_status_before_the_first_run(self, recsvc: Commands) -> None:
         recsvc("db", "upgrade")
         assert "Readers see nothing yet" in recsvc("status").out
@@ -214,6 +223,12 @@ class TestChanging:
         own("retrain", "--preset", "notebook")
         settings = own("status", "--json").json["last_run"]["settings"]
         assert (settings["loss"], settings["components"]) == ("bpr", 40)
+
+
+COUNTS = (
+    *("EPOCHS", "MAX_SAMPLED", "HOLDOUT_LAST", "MIN_TAG_FREQ", "MAX_TAGS_PER_MOVIE"),
+    *("KEEP_RUNS", "PATIENCE", "ATTEMPTS"),
+)
 
 
 class TestExitCodes:
@@ -308,6 +323,22 @@ class TestExitCodes:
         assert refused.code == 78
         assert "run `recsvc db upgrade`" in refused.err
 
+    def test_78_when_a_newer_version_upgraded_the_schema(
+        self, own: Commands, tmp_path: Path
+    ) -> None:
+        database = Prepared(sa.URL.create("sqlite", database=str(tmp_path / "recsvc.db")))
+        database.change("UPDATE recsvc_alembic_version SET version_num = '9999'")
+        for command in [("status",), ("db", "upgrade"), ("db", "check")]:
+            refused = own(*command)
+            assert refused.code == 78
+            assert "install the version that upgraded it" in refused.err
+
+    def test_78_when_a_path_may_not_be_used(self, recsvc: Commands, tmp_path: Path) -> None:
+        recsvc.set("DATABASE_URL", f"sqlite:///{tmp_path}")
+        refused = recsvc("status")
+        assert refused.code == 78
+        assert "Correct DATABASE_URL" in refused.err
+
     def test_78_when_the_schema_is_not_at_head(self, recsvc: Commands, tmp_path: Path) -> None:
         (tmp_path / "recsvc.db").touch()
         refused = recsvc("status")
@@ -323,6 +354,10 @@ class TestExitCodes:
             ("RECSVC_SEED", "-1"),
             ("RECSVC_THREADS", "0"),
             ("RECSVC_LEARNING_RATE", "0"),
+            *((f"RECSVC_{name}", "9" * 23) for name in COUNTS),
+            ("RECSVC_GRACE_SECONDS", "1e300"),
+            ("RECSVC_HEARTBEAT_SECONDS", "1e-300"),
+            ("RECSVC_TIMEZONE", "Europe"),
             ("DATABASE_URL", "mysql://host/films"),
             ("DATABASE_URL", f"nonsense {CANARY}"),
             ("DATABASE_URL", "sqlite://"),

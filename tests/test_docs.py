@@ -1,5 +1,6 @@
 """What the documentation says is run here: commands, queries, names."""
 
+import ast
 import importlib.util
 import re
 import shlex
@@ -199,3 +200,21 @@ def test_commands_and_queries_of_the_documentation_run(published: sa.URL) -> Non
             if result.returns_rows:
                 assert result.all() or ALARM.search(query), f"no row: {page.name}: {query}"
     engine.dispose()
+
+
+NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(?:(\w+)::)?(\w+)`")
+
+
+def test_every_test_that_a_page_names_is_there() -> None:
+    named = [found for page in PAGES for found in NAMED_TEST.findall(page.read_text("utf-8"))]
+    assert named
+    gone = [name for name in named if not _is_defined(*name)]
+    assert not gone
+
+
+def _is_defined(file: str, group: str, name: str) -> bool:
+    module = ast.parse((ROOT / file).read_text("utf-8")) if (ROOT / file).exists() else None
+    body = module.body if module else []
+    if group:
+        body = next((n.body for n in body if isinstance(n, ast.ClassDef) and n.name == group), [])
+    return any(isinstance(n, ast.FunctionDef) and n.name == name for n in body)

@@ -113,7 +113,21 @@ def test_a_night_can_be_named(text: str, expected: str) -> None:
     assert night.tzinfo is UTC
 
 
-@pytest.mark.parametrize("text", ["2026-11-23T02:00:00", "tonight", "2026-13-01T00:00Z"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2026-11-23T02:00:00", "tonight", "2026-13-01T00:00Z"),
+        *("0001-01-01T00:00+14:00", "9999-12-31T23:59-12:00"),
+    ],
+)
 def test_a_night_without_an_offset_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--scheduled-for"):
         AT_TWO.parse(text, utc("2026-11-23 09:00"))
+
+
+@pytest.mark.parametrize("text", ["2026-11-24T09:01Z", "2062-11-23T02:00Z"])
+def test_a_night_far_ahead_is_refused_for_no_night_before_it_would_be_caught_up(text: str) -> None:
+    now = utc("2026-11-23 09:00")
+    with pytest.raises(UsageError, match="more than a day ahead"):
+        AT_TWO.parse(text, now)
+    assert AT_TWO.parse("2026-11-24T02:00Z", now) == utc("2026-11-24 02:00")

@@ -371,6 +371,20 @@ class TestMornings:
         assert "All is well. Readers see run 1, published " in _state(engine)
         assert "Run 2 is under way." in _state(engine)
 
+    def test_a_run_that_died_is_not_said_to_be_under_way(self, engine: sa.Engine) -> None:
+        _rated(engine)
+        claim = _claimed(engine)
+        with reading(engine) as connection:
+            later = database_now(connection) + timedelta(hours=1, seconds=1)
+        silence = "Run 1 showed no sign of life for 1 h 0 min."
+        expected = f"Something is wrong. Readers see nothing yet: {silence}"
+        assert expected in _state(engine, later)
+        publish(engine, claim, "better")
+        _claimed(engine)
+        text = _state(engine, later)
+        assert "Something is wrong. Run 2 showed no sign of life for" in text
+        assert "recsvc retrain takes over" in text
+
     def test_a_day_without_a_run_is_told(self, engine: sa.Engine) -> None:
         publish(engine, _claimed(engine), "better")
         with reading(engine) as connection:
@@ -477,6 +491,22 @@ class TestCommand:
         assert (
             refused.err == f"recsvc: There is no folder {folder} for the report: make it first.\n"
         )
+
+    def test_a_device_or_a_pipe_is_no_file(self, recsvc: Commands, tmp_path: Path) -> None:
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        refused = recsvc("report", "-o", pipe)
+        assert refused.code == 2
+        assert "no regular file" in refused.err
+        assert pipe.is_fifo()
+
+    def test_a_link_still_leads_to_the_file(self, recsvc: Commands, tmp_path: Path) -> None:
+        recsvc("db", "upgrade")
+        link, file = tmp_path / "report.html", tmp_path / "of-today.html"
+        link.symlink_to(file)
+        assert recsvc("report", "-o", link).code == 0
+        assert link.is_symlink()
+        assert file.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
     def test_a_folder_is_no_file(self, recsvc: Commands, tmp_path: Path) -> None:
         refused = recsvc("report", "-o", tmp_path)

@@ -419,6 +419,16 @@ class TestFailed:
             run(shared, force=True)
         assert shared.value(f"SELECT status FROM runs WHERE run_id = {LAST}") == "failed"
 
+    def test_that_no_time_can_be_recorded_is_no_reason_to_fail(
+        self, shared: Prepared, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object) -> None:
+            raise UsageError("the disk is read-only today")
+
+        monkeypatch.setattr("recsvc.run.record_phase", refuse)
+        assert run(shared, force=True).status == "published"
+        assert shared.value(f"SELECT count(*) FROM run_phases WHERE run_id = {LAST}") == 0
+
     def test_pruning_is_no_reason_to_fail(self, shared: Prepared) -> None:
         def fall() -> None:
             raise UsageError("the disk is read-only today")

@@ -1,6 +1,8 @@
 """What a stop signal does to a command, and to the run that it has under way."""
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -66,6 +68,54 @@ def test_a_command_that_is_stopped_says_so_and_exits_as_shells_expect(
         cli.main(["retrain"])
     assert ended.value.code == code
     assert f"recsvc: stopped by {number.name}" in capsys.readouterr().err
+
+
+IN_THE_KERNEL = """
+import os, signal, sys, threading
+import numpy as np
+import scipy.sparse as sp
+from recsvc.model.fast import Embeddings, train, trainer
+from recsvc.model.hyperparameters import Hyperparameters
+from recsvc.signals import Stopped, handled_by, stop
+
+sys.setswitchinterval(1_000)  # another thread gets its turn only where the lock is released
+called = threading.Event()
+
+def send() -> None:
+    called.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+kernel = trainer.train_shard
+
+def watched(*arguments):
+    called.set()
+    return kernel(*arguments)
+
+def fit():
+    identity = sp.identity(1_000, dtype=np.float32, format="csr")  # some milliseconds in the kernel
+    positives = sp.random(1_000, 1_000, 0.2, random_state=1, dtype=np.float32, format="coo")
+    positives.data[:] = 1
+    sides = [Embeddings.initial(1_000, 5, np.random.RandomState(seed)) for seed in (1, 2)]
+    given = Hyperparameters(loss="warp", components=5, epochs=1, learning_rate=0.1, max_sampled=4,
+                            item_alpha=0.0, user_alpha=0.0)
+    train(*sides, identity, identity, positives, hyperparameters=given, seed=1, threads=1)
+
+fit()  # compiled
+trainer.train_shard = watched
+threading.Thread(target=send, daemon=True).start()
+try:
+    with handled_by(stop):
+        fit()
+except Stopped as stopped:
+    print(stopped)
+"""
+
+
+def test_a_signal_amid_compiled_training_stops_it_and_does_not_crash_the_process() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", IN_THE_KERNEL], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "stopped by SIGTERM\n"), ended.stderr
 
 
 def test_a_second_signal_does_not_disturb_the_ending_that_the_first_began() -> None:

@@ -1,6 +1,7 @@
 """The figures for Prometheus say how the last run went, and the file is never half written."""
 
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -209,6 +210,15 @@ def test_a_file_that_cannot_be_written_does_not_fail_the_run(
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_pipe_is_not_replaced_by_a_file(engine: sa.Engine, tmp_path: Path) -> None:
+    pipe = tmp_path / "recsvc.prom"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="no regular file"):
+        write_textfile(engine, pipe)
+    assert pipe.is_fifo()
+    assert list(tmp_path.glob(".recsvc.prom.*")) == []
+
+
 def test_without_the_setting_nothing_is_written(
     engine: sa.Engine, settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:

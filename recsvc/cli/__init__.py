@@ -11,6 +11,7 @@ from recsvc.cli import data, nightly, reporting, schema, show
 from recsvc.cli.application import app
 from recsvc.errors import DatabaseUnreachableError, RecsvcError
 from recsvc.signals import Stopped, handled_by, stop
+from recsvc.store.engine import what_is_refused
 from recsvc.store.transient import DATABASE_ERRORS
 
 __all__ = ["app", "data", "main", "nightly", "reporting", "schema", "show"]
@@ -30,7 +31,10 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"The database refused: {cause}".strip(), DatabaseUnreachableError.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Exception:  # noqa: BLE001 - the last resort
+    except Exception as error:  # noqa: BLE001 - the last resort
+        refused = what_is_refused(error) if isinstance(error, DBAPIError) else None
+        if refused:
+            _fail(str(refused), refused.exit_code)
         _fail(f"unexpected error, please report it:\n{traceback.format_exc()}", 1)
 
 

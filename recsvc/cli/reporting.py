@@ -42,6 +42,8 @@ def _require_place(output: Path) -> None:
         raise UsageError(f"There is no folder {output.parent} for the report: make it first.")
     if output.is_dir():
         raise UsageError(f"{output} is a folder: name a file in it.")
+    if output.exists() and not output.is_file():
+        raise UsageError(f"{output} is no regular file: name one, or - for stdout.")
 
 
 def _write(output: Path, page: str) -> None:

@@ -62,6 +62,11 @@ def _print_status(found: dict[str, Any]) -> None:
         display.print_line(f"Write-ahead log: {display.megabytes(found['wal_bytes'])}.")
     if last:
         display.print_line(f"Last run: {last['run_id']} {last['status']}. {last['error'] or ''}")
+        if found["last_run_silent"]:
+            display.print_line(
+                f"It has shown no sign of life since {display.shown(last['heartbeat_at'])}: the "
+                "process died or hung. `recsvc retrain` takes over."
+            )
         phases = [
             row | {"peak_memory": display.megabytes(row["peak_memory"])} for row in found["phases"]
         ]

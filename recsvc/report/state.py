@@ -7,6 +7,7 @@ from typing import Literal
 
 from recsvc.report.blocks import Table
 from recsvc.report.wording import age, count, duration, moment
+from recsvc.store.ledger import is_silent
 from recsvc.store.overview import Overview
 from recsvc.store.readers import Row
 
@@ -14,6 +15,7 @@ Level = Literal["good", "attention", "bad"]
 
 OLD = timedelta(hours=26)  # a day and two hours for the run itself, as the alarm in the README
 
+TAKE_OVER = "The process died or hung: `recsvc retrain` takes over."
 AGAIN = "Run `recsvc retrain` again; `recsvc status` shows how far it came."
 OVERRULE = "Look at what was ingested; `recsvc retrain --force` publishes all the same."
 REPLACE = "A retrain replaces it as soon as there is something new, or at once with `--force`."
@@ -40,12 +42,12 @@ def judge(found: Overview, now: datetime) -> State:
     """Return how things stand."""
     last = found.runs[0] if found.runs else None
     if found.publication is None:
-        return _unpublished(found, last)
+        return _unpublished(found, last, now)
     since = age(now - found.publication.published_at)
     seen = f"Readers see run {found.publication.run_id}"
-    if last and last["status"] in _ENDINGS:
-        level, advice = _ENDINGS[last["status"]]
-        return State(level, f"{_ended(last)} {seen}, {since} old.", advice)
+    trouble = _trouble(last, now) if last else None
+    if trouble:
+        return State(trouble.level, f"{trouble.headline} {seen}, {since} old.", trouble.advice)
     if last and now - last["started_at"] > OLD:
         headline = f"There was no run for {age(now - last['started_at'])}. {seen}, {since} old."
         return State("attention", headline, "Look whether the scheduler runs.")
@@ -59,22 +61,34 @@ def judge(found: Overview, now: datetime) -> State:
     return State("good", f"{seen}, published {since} ago.{under_way}", "")
 
 
+def _trouble(last: Row, now: datetime) -> State | None:
+    """Return what went wrong with the last run, if anything did."""
+    if is_silent(last, now):
+        silence = f"Run {last['run_id']} showed no sign of life for "
+        return State("bad", f"{silence}{age(now - last['heartbeat_at'])}.", TAKE_OVER)
+    if last["status"] not in _ENDINGS:
+        return None
+    level, advice = _ENDINGS[last["status"]]
+    return State(level, _ended(last), advice)
+
+
 def _overruled(found: Overview, run_id: int) -> bool:
     gates = (row["gate"] for row in found.runs if row["run_id"] == run_id)
     return any(gate and not gate["passed"] for gate in gates)
 
 
-def _unpublished(found: Overview, last: Row | None) -> State:
+def _unpublished(found: Overview, last: Row | None, now: datetime) -> State:
     nothing = "Readers see nothing yet:"
     if not found.counts["ratings"]:
         advice = "Run `recsvc ingest DIR` with a folder of MovieLens files, then `recsvc retrain`."
         return State("attention", f"{nothing} there are no ratings.", advice)
     if last is None:
         return State("attention", f"{nothing} there was no run.", "Run `recsvc retrain`.")
-    if _is_running(last):
+    trouble = _trouble(last, now)
+    if trouble is None and _is_running(last):
         return State("attention", f"{nothing} a run is under way.", "Wait for its end.")
-    level, advice = _ENDINGS.get(last["status"], ("attention", AGAIN))
-    return State(level, f"{nothing} {_ended(last)}", advice)
+    trouble = trouble or State("attention", _ended(last), AGAIN)
+    return State(trouble.level, f"{nothing} {trouble.headline}", trouble.advice)
 
 
 def _is_running(run: Row) -> bool:

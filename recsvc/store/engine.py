@@ -9,9 +9,14 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import ExceptionContext
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
-from recsvc.errors import ConfigurationError, DatabaseUnreachableError, DiskFullError
+from recsvc.errors import (
+    ConfigurationError,
+    DatabaseUnreachableError,
+    DiskFullError,
+    RecsvcError,
+)
 
 # SQLite has one writer, and an ingest of 25 million ratings writes for minutes.
 BUSY_TIMEOUT_MS = 600_000
@@ -27,6 +32,8 @@ LIVELINESS = {
 
 _DISK_FULL = "53100"  # https://www.postgresql.org/docs/current/errcodes-appendix.html
 
+_NO_RIGHT, _READ_ONLY = "42501", "25006"
+
 _IMMEDIATE = {"recsvc_begin": "BEGIN IMMEDIATE"}
 
 
@@ -38,7 +45,8 @@ def open_engine(url: sa.URL, *, create: bool = False) -> sa.Engine:
         create: whether a missing SQLite file is made (readable by its owner only).
 
     Raises:
-        ConfigurationError: the SQLite file does not exist and ``create`` is false.
+        ConfigurationError: the SQLite file does not exist and ``create`` is false, or whether it
+            does cannot be seen.
     """
     if url.drivername == "sqlite":
         _require_file(Path(url.database or ""), create=create)
@@ -59,8 +67,14 @@ def open_engine(url: sa.URL, *, create: bool = False) -> sa.Engine:
 
 
 def _require_file(path: Path, *, create: bool) -> None:
-    if path.exists():
-        return
+    try:
+        if path.exists():
+            return
+    except OSError as error:  # its folder may not be looked into
+        raise ConfigurationError(
+            f"The database {path} cannot be opened: {error.strerror}. Correct DATABASE_URL, or who "
+            "may use the folder."
+        ) from None
     if not create:
         raise ConfigurationError(f"There is no database at {path}: run `recsvc db upgrade`.")
     try:
@@ -97,10 +111,43 @@ def _name_what_operators_mend(context: ExceptionContext) -> None:
     if is_full_disk(cause):
         raise full_disk(url, cause) from cause
     error = context.sqlalchemy_exception
-    connecting = context.connection is None and isinstance(error, OperationalError)
-    if not (connecting or (isinstance(error, DBAPIError) and error.connection_invalidated)):
-        return
-    raise unreachable(url, cause) from cause
+    connecting = context.connection is None
+    if connecting and _asks_for_another_url(cause):
+        raise ConfigurationError(
+            f"The database {_shown(url)} cannot be opened: {_first_line(cause)}. Correct "
+            "DATABASE_URL, or who may read and write the file and its folder."
+        ) from cause
+    if connecting and isinstance(error, ProgrammingError):  # a parameter that libpq does not know
+        raise ConfigurationError(
+            f"DATABASE_URL {_shown(url)} does not hold: {_first_line(cause)}."
+        ) from cause
+    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    if lost or (connecting and isinstance(error, OperationalError)):
+        raise unreachable(url, cause) from cause
+
+
+def _asks_for_another_url(error: BaseException) -> bool:
+    """Whether SQLite may not open or write a file: time alone does not mend that."""
+    # Extended codes keep the primary one in their low byte.
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
+
+
+def what_is_refused(error: DBAPIError) -> RecsvcError | None:
+    """Return what to say of rights that are missing on PostgreSQL; ``None`` for anything else."""
+    state = getattr(error.orig, "sqlstate", None)
+    said = _first_line(error.orig) if error.orig else ""
+    if state == _NO_RIGHT:
+        return ConfigurationError(
+            f"PostgreSQL refused: {said}. Connect as the role that owns the tables; a reader's "
+            "role is for the views."
+        )
+    if state == _READ_ONLY:
+        return DatabaseUnreachableError(
+            f"PostgreSQL takes no changes now: {said}. Name the primary server in DATABASE_URL, "
+            "and a role whose transactions are not read-only."
+        )
+    return None
 
 
 def is_full_disk(error: BaseException) -> bool:

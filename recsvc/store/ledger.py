@@ -9,6 +9,7 @@ given up changes nothing.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -81,32 +82,40 @@ def claim_run(
 def mark_lost(engine: sa.Engine, job: str) -> None:
     """End the running run of a job as ``lost`` if it showed no sign of life for its own lease."""
     _let_heartbeats_through(engine)
-    query = sa.select(runs.c.run_id, runs.c.heartbeat_at, runs.c.lease_seconds).where(
-        runs.c.job == job, runs.c.status == "running"
-    )
+    query = sa.select(
+        runs.c.run_id, runs.c.status, runs.c.heartbeat_at, runs.c.lease_seconds
+    ).where(runs.c.job == job, runs.c.status == "running")
     with reading(engine) as connection:
         now = database_now(connection)
-        overdue = [
-            row
-            for row in connection.execute(query)
-            if row.heartbeat_at < now - timedelta(seconds=row.lease_seconds)
-        ]
+        found = [dict(row) for row in connection.execute(query).mappings()]
+    overdue = [row for row in found if is_silent(row, now)]
     for row in overdue:
         with writing(engine) as connection:
             connection.execute(
                 sa.update(runs)
                 .where(
-                    runs.c.run_id == row.run_id,
+                    runs.c.run_id == row["run_id"],
                     runs.c.status == "running",
-                    runs.c.heartbeat_at <= row.heartbeat_at,
+                    runs.c.heartbeat_at <= row["heartbeat_at"],
                 )
                 .values(
                     status="lost",
                     finished_at=database_now(connection),
-                    error=f"No sign of life for {row.lease_seconds:g} seconds: "
+                    error=f"No sign of life for {row['lease_seconds']:g} seconds: "
                     "the process died or hung.",
                 )
             )
+
+
+def is_silent(run: Mapping[str, Any], now: datetime) -> bool:
+    """Whether a run that is said to be running has shown no sign of life for its own lease.
+
+    Args:
+        run: its status, heartbeat_at and lease_seconds.
+        now: by the database's clock.
+    """
+    lease = timedelta(seconds=run["lease_seconds"])
+    return bool(run["status"] == "running" and run["heartbeat_at"] < now - lease)
 
 
 def _let_heartbeats_through(engine: sa.Engine) -> None:

@@ -56,7 +56,9 @@ def upgrade(
 
     Raises:
         DatabaseBusyError: others kept what a migration has to lock; it changed nothing.
+        ConfigurationError: a newer version of recsvc upgraded the database.
     """
+    _require_known(current_revision(engine))
     config = _config(engine, lock_timeout)
     script = ScriptDirectory.from_config(config)
     steps = [step.revision for step in script.iterate_revisions(revision, "base")]
@@ -119,9 +121,24 @@ def require_head(engine: sa.Engine) -> None:
     """
     current, head = current_revision(engine), head_revision()
     if current != head:
+        _require_known(current)
         state = f"at revision {current}" if current else "empty"
         raise ConfigurationError(
             f"The database is {state}, this version needs {head}: run `recsvc db upgrade`."
+        )
+
+
+def _require_known(current: str | None) -> None:
+    """Refuse a schema that a newer version made: this one cannot tell what changed.
+
+    Raises:
+        ConfigurationError: the revision is none of this version's.
+    """
+    script = ScriptDirectory.from_config(alembic_config())
+    if current and current not in {step.revision for step in script.walk_revisions()}:
+        raise ConfigurationError(
+            f"The database is at revision {current}, which this version of recsvc does not know: "
+            "install the version that upgraded it, or a newer one."
         )
 
 

@@ -31,7 +31,8 @@ class Overview:
     publication: Publication | None  #: what readers see
     newest_rating_at: datetime | None
     counts: dict[str, int]  #: rows in users, movies, ratings and tags
-    runs: list[Row]  #: the newest of ``run_history`` with ``gate``, the newest first
+    #: the newest of ``run_history`` with ``gate`` and what the lease goes by, the newest first
+    runs: list[Row]
     measured: list[Row]  #: ``model_metrics`` of the newest run that has any
     nights: list[Row]  #: ``model_metrics``, NDCG@10 of published runs, oldest first
     timed_run: int | None  #: the newest run that ended and was not skipped
@@ -74,7 +75,7 @@ def _has_phases(status: str) -> bool:
 def _newest_runs(connection: sa.Connection) -> list[Row]:
     history = view("run_history")
     query = (
-        sa.select(history, runs.c.gate)
+        sa.select(history, runs.c.gate, runs.c.heartbeat_at, runs.c.lease_seconds)
         .join(runs, runs.c.run_id == history.c.run_id)
         .order_by(history.c.run_id.desc())
         .limit(HISTORY)

@@ -6,7 +6,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from recsvc.errors import UsageError
+from recsvc.store.clock import database_now
 from recsvc.store.engine import is_sqlite
+from recsvc.store.ledger import is_silent
 from recsvc.store.publication import current_publication
 from recsvc.store.schema import metadata, models, movies, run_phases, runs, users
 from recsvc.store.types import UtcTimestamp
@@ -110,6 +112,7 @@ def status(connection: sa.Connection) -> Row:
         "published": freshness,
         "publication": vars(publication) if publication else None,
         "last_run": last_run,
+        "last_run_silent": last_run is not None and is_silent(last_run, database_now(connection)),
         "phases": phases_of(connection, last_run["run_id"]) if last_run else [],
         "rows": row_counts(connection),
         "wal_bytes": _wal_bytes(connection),

@@ -209,7 +209,9 @@ def _adbc_connection(url: sa.URL) -> Iterator["Connection"]:
 
     given = {name: value for name, value in LIVELINESS.items() if name not in url.query}
     complete = url.set(drivername="postgresql").update_query_dict(given)
-    plain = complete.render_as_string(hide_password=False)
+    plain, mark, options = complete.render_as_string(hide_password=False).partition("?")
+    # A plus sign is a space in SQLAlchemy's URLs, and itself in libpq's.
+    plain += mark + options.replace("+", "%20")
     try:
         connection = dbapi.connect(plain)
     except dbapi.Error:

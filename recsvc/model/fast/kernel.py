@@ -253,7 +253,7 @@ def train_shard(  # noqa: C901, PLR0912, PLR0915  (one loop whose state stays in
     scratch: Scratch,
     penalties: Float32,
     block: Block,
-) -> BlockResult:
+) -> tuple[int, int, int, float, float]:
     """Walk one block of a shard's samples, user by user.
 
     Each user contributes a random part of its positives, one in ``n_blocks``, so that an epoch
@@ -269,6 +269,9 @@ def train_shard(  # noqa: C901, PLR0912, PLR0915  (one loop whose state stays in
         penalties: WARP's weight of a violation found at the first, second, ... draw; its length
             is the number of draws.
         block: the scalars.
+
+    Returns:
+        The fields of a :class:`BlockResult`, in order.
     """
     item_rows, item_squares, item_weights = items.rows, items.squares, items.weights
     user_rows, user_squares = users.rows, users.squares
@@ -381,4 +384,6 @@ def train_shard(  # noqa: C901, PLR0912, PLR0915  (one loop whose state stays in
                     user_changes.own[u, c] += (own_row[0, c] - user_rows[u, c]) / user_weight
         _copy_row(own_row, 0, user_rows, u)
         _copy_row(own_squares, 0, user_squares, u)
-    return BlockResult(n_touched, samples, violations, total_loss, mean_rates)
+    # Not as a BlockResult: Numba would call Python to make it, and crash if a signal's handler
+    # raises there.
+    return n_touched, samples, violations, total_loss, mean_rates

@@ -82,7 +82,7 @@ class _Training:
         for wave in self._buffers.waves():
 
             def run(shard: int, first: int = wave.start) -> BlockResult:
-                return train_shard(
+                counts = train_shard(
                     items,
                     users,
                     self._shards[shard],
@@ -92,6 +92,7 @@ class _Training:
                     self._penalties,
                     self._block(epoch, number, shard),
                 )
+                return BlockResult(*counts)
 
             finished = self._workers.map(run, wave)
             filled = self._buffers.first(len(wave))
