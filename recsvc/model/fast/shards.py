@@ -101,9 +101,7 @@ class ChangeBuffers:
         self._stacked = ItemChanges(
             slots=np.full((size, n_items), -1, np.int32),
             touched=np.empty((size, capacity), np.int32),
-            rows=np.empty((size, capacity, width), np.float32),
-            squares=np.empty((size, capacity, width), np.float32),
-            gradients=np.empty((size, capacity, width), np.float32),
+            states=np.empty((size, capacity, 3 * width), np.float32),
         )
         self._size = size
         self._n_shards = len(shards)
@@ -122,8 +120,8 @@ class ChangeBuffers:
         return self._part(slice(n_shards))
 
     def _part(self, index: Any) -> ItemChanges:
-        slots, touched, rows, squares, gradients = (array[index] for array in self._stacked)
-        return ItemChanges(slots, touched, rows, squares, gradients)
+        slots, touched, states = (array[index] for array in self._stacked)
+        return ItemChanges(slots, touched, states)
 
     def clear(self, place: int, n_touched: int) -> None:
         """Forget what a shard wrote."""
