@@ -123,17 +123,17 @@ class Side:
             row_tokens=self._row_tokens,
         )
 
-    def apply(self, merged: MergedChanges, learning_rate: np.float32, shrink: np.float32) -> None:
-        """Move identity embeddings and tokens by the changes of one block, then regularise."""
-        self._workers.over_rows(
-            apply_changes,
-            self._row_cuts,
-            self._weights,
-            self._identity,
-            self._row_squares,
-            merged,
-            shrink,
-        )
+    def move_rows(self, low: int, high: int, merged: MergedChanges, shrink: np.float32) -> None:
+        """Move identity embeddings ``low .. high - 1`` by the changes of a block, and regularise.
+
+        Rows of other ranges are neither read nor written, so that threads may share them out.
+        """
+        apply_changes(low, high, self._weights, self._identity, self._row_squares, merged, shrink)
+
+    def step_tokens(
+        self, merged: MergedChanges, learning_rate: np.float32, shrink: np.float32
+    ) -> None:
+        """Step the shared tokens by the changes of a block, after all rows have moved."""
         self._step_tokens(merged.touched, merged.gradients, merged.squares, learning_rate, shrink)
 
     def _step_tokens(
