@@ -60,12 +60,12 @@ def add_changes(
                     growth[i, c] = 0.0
                     sums[i, c] = 0.0
             for c in range(width):
-                roots = np.sqrt(states[shard, slot, width + c]) + np.sqrt(start_squares[i, c])
-                moves[i, c] += (states[shard, slot, c] - start_rows[i, c]) * roots
+                roots = np.sqrt(states[shard, slot, 1, c]) + np.sqrt(start_squares[i, c])
+                moves[i, c] += (states[shard, slot, 0, c] - start_rows[i, c]) * roots
             for c in range(width):
-                growth[i, c] += states[shard, slot, width + c] - start_squares[i, c]
+                growth[i, c] += states[shard, slot, 1, c] - start_squares[i, c]
             for c in range(width):
-                sums[i, c] += states[shard, slot, 2 * width + c]
+                sums[i, c] += states[shard, slot, 2, c]
 
 
 @compiled

@@ -57,7 +57,7 @@ class ItemChanges(NamedTuple):
 
     slots: Int32  #: ``(n_items,)`` position of an item's copy, -1 without one
     touched: Int32  #: ``(capacity,)`` item of each copy
-    states: Float32  #: ``(capacity, 3 (d + 1))`` row, AdaGrad sums, summed gradients
+    states: Float32  #: ``(capacity, 3, d + 1)`` row, AdaGrad sums, summed gradients
 
 
 class UserChanges(NamedTuple):
@@ -72,7 +72,7 @@ class Scratch(NamedTuple):
     """Rows of the user who is being visited."""
 
     user: Float32  #: ``(d + 1,)`` the row, then a constant one
-    state: Float32  #: ``(1, 3 d)`` the row, its AdaGrad sums, its gradients over the visit
+    state: Float32  #: ``(1, 3, d)`` the row, its AdaGrad sums, its gradients over the visit
     difference: Float32  #: ``(d,)`` negative minus positive item
 
     @classmethod
@@ -80,7 +80,7 @@ class Scratch(NamedTuple):
         """Fresh arrays."""
         return cls(
             user=np.ones(d + 1, np.float32),
-            state=np.empty((1, 3 * d), np.float32),
+            state=np.empty((1, 3, d), np.float32),
             difference=np.empty(d, np.float32),
         )
 
@@ -154,10 +154,18 @@ def _dot(user: Any, rows: Any, row: Any) -> Any:
 
 
 @inlined
-def _score(user: Any, item: Any, item_rows: Any, copies: Any, slots: Any) -> Any:
+def _dot_state(user: Any, states: Any, slot: Any) -> Any:
+    total = np.float32(0.0)
+    for c in range(user.shape[0]):
+        total += user[c] * states[slot, 0, c]
+    return total
+
+
+@inlined
+def _score(user: Any, item: Any, item_rows: Any, states: Any, slots: Any) -> Any:
     """Score by the shard's own copy of the item's row, or else by the shared row."""
     slot = slots[item]
-    return _dot(user, copies, slot) if slot >= 0 else _dot(user, item_rows, item)
+    return _dot_state(user, states, slot) if slot >= 0 else _dot(user, item_rows, item)
 
 
 @inlined
@@ -165,17 +173,17 @@ def _load_state(rows: Any, squares: Any, row: Any, states: Any, slot: Any) -> No
     """Begin a state: a row, its AdaGrad sums, no gradients yet."""
     n = rows.shape[1]
     for c in range(n):
-        states[slot, c] = rows[row, c]
+        states[slot, 0, c] = rows[row, c]
     for c in range(n):
-        states[slot, n + c] = squares[row, c]
+        states[slot, 1, c] = squares[row, c]
     for c in range(n):
-        states[slot, 2 * n + c] = 0.0
+        states[slot, 2, c] = 0.0
 
 
 @inlined
-def _subtract_rows(difference: Any, rows: Any, minuend: Any, subtrahend: Any) -> None:
+def _subtract_rows(difference: Any, states: Any, minuend: Any, subtrahend: Any) -> None:
     for c in range(difference.shape[0]):
-        difference[c] = rows[minuend, c] - rows[subtrahend, c]
+        difference[c] = states[minuend, 0, c] - states[subtrahend, 0, c]
 
 
 @inlined
@@ -189,13 +197,12 @@ def _adagrad(states: Any, slot: Any, scale: Any, step: Any, slope: Any, directio
     step.
     """
     total = np.float32(0.0)
-    n = direction.shape[0]
-    for c in range(n):
-        inverse_root = np.float32(1.0) / np.sqrt(states[slot, n + c])
+    for c in range(direction.shape[0]):
+        inverse_root = np.float32(1.0) / np.sqrt(states[slot, 1, c])
         gradient = scale * direction[c]
-        states[slot, c] -= step * inverse_root * direction[c]
-        states[slot, n + c] += gradient * gradient
-        states[slot, 2 * n + c] += slope * direction[c]
+        states[slot, 0, c] -= step * inverse_root * direction[c]
+        states[slot, 1, c] += gradient * gradient
+        states[slot, 2, c] += slope * direction[c]
         total += inverse_root
     return total
 
@@ -205,7 +212,7 @@ def _draw_warp(
     user: Any,
     margin: Any,
     item_rows: Any,
-    copies: Any,
+    states: Any,
     slots: Any,
     indices: Any,
     start: Any,
@@ -220,7 +227,7 @@ def _draw_warp(
     for draw in range(max_sampled):
         counter += GAMMA
         item = _below(_mix(counter), slots.shape[0])
-        if _score(user, item, item_rows, copies, slots) > margin and not _holds(
+        if _score(user, item, item_rows, states, slots) > margin and not _holds(
             indices, start, stop, item
         ):
             return item, draw, counter
@@ -296,7 +303,7 @@ def train_shard(  # noqa: C901, PLR0912, PLR0915  (one loop whose state stays in
         _load_state(user_rows, user_squares, u, own, 0)
         for k in range(low, high):
             for c in range(d):
-                user[c] = own[0, c]
+                user[c] = own[0, 0, c]
             position = start + shard.order[k]
             positive = np.int64(indices[position])
             weight = sample_weights[position] if len(sample_weights) > 0 else one
@@ -360,14 +367,14 @@ def train_shard(  # noqa: C901, PLR0912, PLR0915  (one loop whose state stays in
 
         if len(user_changes.gradients) > 0:
             for c in range(d):
-                grown = own[0, d + c] - user_squares[u, c]
-                user_changes.gradients[u, c] = own[0, 2 * d + c]
+                grown = own[0, 1, c] - user_squares[u, c]
+                user_changes.gradients[u, c] = own[0, 2, c]
                 user_changes.squares[u, c] = grown / (user_weight * user_weight)
             if len(user_changes.own) > 0:
                 for c in range(d):
-                    user_changes.own[u, c] += (own[0, c] - user_rows[u, c]) / user_weight
+                    user_changes.own[u, c] += (own[0, 0, c] - user_rows[u, c]) / user_weight
         for c in range(d):
-            user_rows[u, c] = own[0, c]
+            user_rows[u, c] = own[0, 0, c]
         for c in range(d):
-            user_squares[u, c] = own[0, d + c]
+            user_squares[u, c] = own[0, 1, c]
     return BlockResult(n_touched, samples, violations, total_loss, mean_rates)

@@ -101,7 +101,7 @@ class ChangeBuffers:
         self._stacked = ItemChanges(
             slots=np.full((size, n_items), -1, np.int32),
             touched=np.empty((size, capacity), np.int32),
-            states=np.empty((size, capacity, 3 * width), np.float32),
+            states=np.empty((size, capacity, 3, width), np.float32),
         )
         self._size = size
         self._n_shards = len(shards)
