@@ -57,7 +57,8 @@ class ItemChanges(NamedTuple):
 
     slots: Int32  #: ``(n_items,)`` position of an item's copy, -1 without one
     touched: Int32  #: ``(capacity,)`` item of each copy
-    states: Float32  #: ``(capacity, 3, d + 1)`` row, AdaGrad sums, summed gradients
+    states: Float32  #: ``(capacity, 3, d + 1)`` row, AdaGrad sums, and if tokens need them
+    #: (else it is ``(capacity, 2, d + 1)``) the row's gradients summed
 
 
 class UserChanges(NamedTuple):
@@ -176,8 +177,9 @@ def _load_state(rows: Any, squares: Any, row: Any, states: Any, slot: Any) -> No
         states[slot, 0, c] = rows[row, c]
     for c in range(n):
         states[slot, 1, c] = squares[row, c]
-    for c in range(n):
-        states[slot, 2, c] = 0.0
+    if states.shape[1] > 2:  # noqa: PLR2004  (gradients are kept)
+        for c in range(n):
+            states[slot, 2, c] = 0.0
 
 
 @inlined
@@ -202,8 +204,10 @@ def _adagrad(states: Any, slot: Any, scale: Any, step: Any, slope: Any, directio
         gradient = scale * direction[c]
         states[slot, 0, c] -= step * inverse_root * direction[c]
         states[slot, 1, c] += gradient * gradient
-        states[slot, 2, c] += slope * direction[c]
         total += inverse_root
+    if states.shape[1] > 2:  # noqa: PLR2004  (gradients are kept)
+        for c in range(direction.shape[0]):
+            states[slot, 2, c] += slope * direction[c]
     return total
 
 

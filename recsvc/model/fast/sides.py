@@ -83,6 +83,7 @@ class Side:
         self._row_cuts = workers.cut_rows(self.n_rows)
         self._work_cuts = workers.cut_by_work(self._rows_of_token.indptr)
         self.has_tokens = not identity or shared.nnz > 0 or bool(np.any(self._weights != 1.0))
+        self.steps_tokens = len(self._tokens) > 0
         #: identity embeddings of value one are their rows: no copy is needed
         self._rows = np.empty((self.n_rows, width), np.float32) if self.has_tokens else values
 
@@ -144,7 +145,7 @@ class Side:
         learning_rate: np.float32,
         shrink: np.float32,
     ) -> None:
-        if len(self._tokens):
+        if self.steps_tokens:
             self._workers.over_rows(
                 step_tokens,
                 self._work_cuts,

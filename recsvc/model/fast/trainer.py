@@ -61,14 +61,18 @@ class _Training:
         self._components = item_side.components
         self._penalties = rank_penalties(n_items, hyperparameters.max_sampled)
         self._buffers = ChangeBuffers(
-            self._shards, n_items, width, blocks_per_epoch, workers.threads
+            self._shards,
+            (n_items, width),
+            blocks_per_epoch,
+            workers.threads,
+            gradients=self._items.steps_tokens,
         )
         self._item_cuts = workers.cut_rows(n_items)
         self._merged = MergedChanges(
             touched=np.zeros(n_items, np.bool_),
             moves=np.empty((n_items, width), np.float32),
             squares=np.empty((n_items, width), np.float32),
-            gradients=np.empty((n_items, width), np.float32),
+            gradients=np.empty((n_items if self._items.steps_tokens else 0, width), np.float32),
         )
 
     def run_block(self, epoch: int, number: int) -> list[BlockResult]:
