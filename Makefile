@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 READY := $(VENV)/.ready
+PEERS := benchmarks/.peers
+PEERS_READY := $(PEERS)/.ready
 DEMO := .demo
 SYNTHETIC_RATINGS := 100836
 
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help setup demo test lint docs bench bench-large bench-train wheel lock clean
+.PHONY: help setup demo test lint docs peers bench bench-large bench-train wheel lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,14 +68,21 @@ lint: $(READY)
 docs: $(READY)  ## write the generated parts of docs/ again
 	@$(BIN)/python docs/generate.py
 
-bench: $(READY)  ## measure ingest, ranking and evaluation; minutes
+peers: $(PEERS_READY)  ## create the environment of what benchmarks compare with
+
+$(PEERS_READY): benchmarks/peers/requirements.txt
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install -r $<
+	@touch $@
+
+bench: $(READY) $(PEERS_READY)  ## measure ingest, ranking and evaluation; minutes
 	@for name in ingest rank evaluate; do $(BIN)/python benchmarks/$$name.py || exit; done
 
-bench-large: $(READY)  ## the same at the size of MovieLens 25M; an hour
+bench-large: $(READY) $(PEERS_READY)  ## the same at the size of MovieLens 25M; an hour
 	@for name in ingest rank evaluate; do $(BIN)/python benchmarks/$$name.py --large || exit; done
 
-bench-train: $(READY)  ## measure training
-	@$(BIN)/python benchmarks/train.py
+bench-train: $(READY) $(PEERS_READY)  ## measure training against LightFM; half an hour
+	@$(BIN)/python benchmarks/train.py $(if $(DATA),--data $(DATA))
 
 wheel: $(READY)  ## build dist/recsvc-*.whl with the locked build dependencies
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
@@ -88,5 +97,5 @@ lock: $(READY)  ## resolve the dependencies again (needs uv in .venv: pip instal
 	$(LOCK) pyproject.toml --group dev -o requirements/dev.lock
 
 clean:  ## remove everything that make has made, .venv included
-	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,7 @@
 """Top lists and similar items against the matrix product alone, implicit and LightFM's predict.
 
 ``python benchmarks/rank.py`` takes about two minutes; ``--large`` ranks all users of MovieLens
-25M. Peers: ``python -m venv benchmarks/.peers`` and install ``benchmarks/peers/requirements.txt``.
+25M. `make peers` makes the environment of implicit.
 """
 
 import argparse
