@@ -106,9 +106,9 @@ def large_cf(bench: Bench) -> list[Row]:
 
 def growth(bench: Bench) -> list[Row]:
     """The fast trainer alone, from 1M to 25M ratings."""
-    few = Workload(MEDIUM, bench.arrays(MEDIUM), "large", 1, fits=5)
+    few = Workload(MEDIUM, bench.arrays(MEDIUM), "large", 1)
     many = Workload(BIG, bench.arrays(BIG), "large", 1)
-    return [speed.growth(few, many, bench.repetitions or SMALL_REPETITIONS, bench.threads)]
+    return speed.growth(few, many, bench.repetitions or SMALL_REPETITIONS, bench.threads)
 
 
 PARTS: dict[str, Callable[[Bench], list[Row]]] = {
