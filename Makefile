@@ -86,8 +86,8 @@ bench: $(READY) $(PEERS:%=%/.ready)  ## measure nights, ingest, ranking and eval
 bench-large: $(READY) $(PEERS:%=%/.ready)  ## the same at the size of MovieLens 25M; two hours
 	@for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --large || exit; done
 
-bench-train: $(READY) $(PEERS:%=%/.ready)  ## measure training
-	@$(BIN)/python benchmarks/train.py
+bench-train: $(READY) $(PEERS:%=%/.ready)  ## measure training against LightFM; half an hour
+	@$(BIN)/python benchmarks/train.py $(if $(DATA),--data $(DATA))
 
 wheel: $(READY)  ## build dist/recsvc-*.whl with the locked build dependencies
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
@@ -102,5 +102,5 @@ lock: $(READY)  ## resolve the dependencies again (needs uv in .venv: pip instal
 	$(LOCK) pyproject.toml --group dev -o requirements/dev.lock
 
 clean:  ## remove everything that make has made, .venv included
-	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -47,7 +47,8 @@ def rank(
         available: Shape ``(n_items,)``; items that are False are never ranked.
         users: Which users, by default all in ascending order.
         threads: Number of workers.
-        block_rows: Users ranked at once, by default what fits a buffer of 64 MiB.
+        block_rows: Users ranked at once, rounded up to a multiple of 48; by default what
+            fits a buffer of 64 MiB.
 
     Yields:
         Blocks in the order of ``users``.

@@ -27,9 +27,10 @@ Result = TypeVar("Result")
 #: scores ``(stop - start, n_items)``, which it may overwrite.
 Consumer = Callable[[int, int, Float32], Result]
 
-# BLAS kernels work on strips of up to 16 rows and treat what is left over by other code, with
-# other rounding. Whole strips only: then a score does not depend on how users fall into blocks.
-_STRIP = 16
+# BLAS kernels work on strips of rows, 12 on some processors and up to 16 on others; they round
+# what is left over in another way, and on some each place in the strip in its own. With blocks of
+# whole strips, of either kind, a score does not depend on how users fall into blocks.
+_STRIP = 48
 _BUFFER_FLOATS = 16 * 1024 * 1024
 _BLOCKS_PER_THREAD = 4
 
@@ -75,7 +76,8 @@ def score_blocks(
         users: User indices, shape ``(rows,)``.
         consume: Runs on the worker that scored the block.
         threads: Number of workers.
-        block_rows: Users scored at once; by default what fits a buffer of 64 MiB.
+        block_rows: Users scored at once, rounded up to a multiple of 48; by default what fits a
+            buffer of 64 MiB.
 
     Yields:
         The results, in the order of ``users``.
@@ -88,7 +90,7 @@ def score_blocks(
         raise ValueError(f"threads and block_rows must be positive: {threads}, {block_rows}")
     _require_finite_scores(factors)
     rows = block_rows or _default_block_rows(users.size, factors.n_items, threads)
-    return _score_blocks(factors, users, consume, threads, rows)
+    return _score_blocks(factors, users, consume, threads, _whole_strips(rows))
 
 
 def _score_blocks(
@@ -126,15 +128,14 @@ class _Scorer:
     """One worker's buffers, allocated once."""
 
     def __init__(self, factors: Factors, items: Float32, rows: int) -> None:
-        strips = -(-rows // _STRIP) * _STRIP
         self._user_factors = factors.users
         self._item_factors = items
-        self._users = np.zeros((strips, factors.users.shape[1]), dtype=np.float32)
-        self._scores = np.empty((strips, factors.n_items), dtype=np.float32)
+        self._users = np.zeros((rows, factors.users.shape[1]), dtype=np.float32)
+        self._scores = np.empty((rows, factors.n_items), dtype=np.float32)
 
     def score(self, users: Indices) -> Float32:
         """Scores of all items, shape ``(users.size, n_items)``, valid until the next call."""
-        strips = -(-users.size // _STRIP) * _STRIP
+        strips = _whole_strips(users.size)
         np.take(self._user_factors, users, axis=0, out=self._users[: users.size], mode="clip")
         np.matmul(self._users[:strips], self._item_factors, out=self._scores[:strips])
         return self._scores[: users.size]
@@ -145,6 +146,10 @@ def _default_block_rows(n_users: int, n_items: int, threads: int) -> int:
     fitting = _BUFFER_FLOATS // max(n_items, 1)
     sharing = -(-n_users // (_BLOCKS_PER_THREAD * threads))
     return max(_STRIP, min(fitting, sharing) // _STRIP * _STRIP)
+
+
+def _whole_strips(rows: int) -> int:
+    return -(-rows // _STRIP) * _STRIP
 
 
 def _require_finite_scores(factors: Factors) -> None:

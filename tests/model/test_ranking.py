@@ -117,7 +117,7 @@ def test_scores_do_not_depend_on_block_size_or_threads_to_the_last_bit() -> None
     )
     exclude = seen(1, 150, 997, 0.05)
     reference = joined(rank(factors, exclude, 50, threads=1, block_rows=150))
-    for block_rows in (1, 7, 16, 33, None):
+    for block_rows in (1, 48, 49, 100, None):
         for threads in (1, 2, 5):
             result = joined(rank(factors, exclude, 50, threads=threads, block_rows=block_rows))
             np.testing.assert_array_equal(result.items, reference.items)
@@ -151,16 +151,17 @@ def test_no_users_give_no_blocks() -> None:
     assert list(rank(integer_factors(0, 3, 3), nothing_seen((3, 3)), 2, users=slice(0, 0))) == []
 
 
-def test_blocks_hold_no_more_rows_than_asked() -> None:
-    factors = integer_factors(0, 50, 20)
-    blocks = list(rank(factors, nothing_seen((50, 20)), 5, threads=3, block_rows=8))
-    assert [block.users.size for block in blocks] == [8, 8, 8, 8, 8, 8, 2]
+@pytest.mark.parametrize(("asked", "given"), [(48, [48, 48, 4]), (50, [96, 4])])
+def test_blocks_hold_as_many_rows_as_asked_in_whole_strips(asked: int, given: list[int]) -> None:
+    factors = integer_factors(0, 100, 20)
+    blocks = list(rank(factors, nothing_seen((100, 20)), 5, threads=3, block_rows=asked))
+    assert [block.users.size for block in blocks] == given
 
 
 def test_a_ranking_may_be_left_half_way() -> None:
     factors = integer_factors(0, 500, 20)
     blocks = rank(factors, nothing_seen((500, 20)), 5, threads=2, block_rows=1)
-    assert next(blocks).users.tolist() == [0]
+    assert next(blocks).users.tolist() == list(range(48))
     blocks.close()
     assert next(blocks, None) is None
 

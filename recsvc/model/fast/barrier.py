@@ -30,7 +30,7 @@ class MergedChanges(NamedTuple):
     touched: Bool  #: ``(n_items,)``
     moves: Float32  #: ``(n_items, d + 1)`` moves of the rows, times the roots of their sums
     squares: Float32  #: ``(n_items, d + 1)`` growth of the AdaGrad sums
-    gradients: Float32  #: ``(n_items, d + 1)``
+    gradients: Float32  #: ``(n_items, d + 1)``, empty where no token needs them
 
 
 @compiled
@@ -45,12 +45,7 @@ def add_changes(
     ``apply_changes`` can put the rate of all shards together in its place.
     """
     start_rows, start_squares = items.rows, items.squares
-    slots, rows, squares, gradients = (
-        changes.slots,
-        changes.rows,
-        changes.squares,
-        changes.gradients,
-    )
+    slots, states = changes.slots, changes.states
     touched, moves, growth, sums = merged.touched, merged.moves, merged.squares, merged.gradients
     width = start_rows.shape[1]
     for i in range(low, high):
@@ -63,14 +58,15 @@ def add_changes(
                 for c in range(width):
                     moves[i, c] = 0.0
                     growth[i, c] = 0.0
+                for c in range(width if len(sums) else 0):
                     sums[i, c] = 0.0
             for c in range(width):
-                roots = np.sqrt(squares[shard, slot, c]) + np.sqrt(start_squares[i, c])
-                moves[i, c] += (rows[shard, slot, c] - start_rows[i, c]) * roots
+                roots = np.sqrt(states[shard, slot, 1, c]) + np.sqrt(start_squares[i, c])
+                moves[i, c] += (states[shard, slot, 0, c] - start_rows[i, c]) * roots
             for c in range(width):
-                growth[i, c] += squares[shard, slot, c] - start_squares[i, c]
-            for c in range(width):
-                sums[i, c] += gradients[shard, slot, c]
+                growth[i, c] += states[shard, slot, 1, c] - start_squares[i, c]
+            for c in range(width if len(sums) else 0):
+                sums[i, c] += states[shard, slot, 2, c]
 
 
 @compiled

@@ -49,13 +49,16 @@ class ShardRows(NamedTuple):
 
 
 class ItemChanges(NamedTuple):
-    """A shard's private copies of the item rows that it writes in one block."""
+    """A shard's private copies of the item rows that it writes in one block.
+
+    What a step changes of an item lies side by side: on large data each step is at an item that
+    is in no cache, and one place is fetched faster than three.
+    """
 
     slots: Int32  #: ``(n_items,)`` position of an item's copy, -1 without one
     touched: Int32  #: ``(capacity,)`` item of each copy
-    rows: Float32  #: ``(capacity, d + 1)``
-    squares: Float32  #: ``(capacity, d + 1)``
-    gradients: Float32  #: ``(capacity, d + 1)`` the row's gradients summed
+    states: Float32  #: ``(capacity, 3, d + 1)`` row, AdaGrad sums, and if tokens need them
+    #: (else it is ``(capacity, 2, d + 1)``) the row's gradients summed
 
 
 class UserChanges(NamedTuple):
@@ -70,9 +73,7 @@ class Scratch(NamedTuple):
     """Rows of the user who is being visited."""
 
     user: Float32  #: ``(d + 1,)`` the row, then a constant one
-    row: Float32  #: ``(1, d)`` the row
-    squares: Float32  #: ``(1, d)`` its AdaGrad sums
-    gradients: Float32  #: ``(1, d)`` its gradients summed over the visit
+    state: Float32  #: ``(1, 3, d)`` the row, its AdaGrad sums, its gradients over the visit
     difference: Float32  #: ``(d,)`` negative minus positive item
 
     @classmethod
@@ -80,9 +81,7 @@ class Scratch(NamedTuple):
         """Fresh arrays."""
         return cls(
             user=np.ones(d + 1, np.float32),
-            row=np.empty((1, d), np.float32),
-            squares=np.empty((1, d), np.float32),
-            gradients=np.empty((1, d), np.float32),
+            state=np.empty((1, 3, d), np.float32),
             difference=np.empty(d, np.float32),
         )
 
@@ -156,52 +155,59 @@ def _dot(user: Any, rows: Any, row: Any) -> Any:
 
 
 @inlined
-def _score(user: Any, item: Any, item_rows: Any, copies: Any, slots: Any) -> Any:
+def _dot_state(user: Any, states: Any, slot: Any) -> Any:
+    total = np.float32(0.0)
+    for c in range(user.shape[0]):
+        total += user[c] * states[slot, 0, c]
+    return total
+
+
+@inlined
+def _score(user: Any, item: Any, item_rows: Any, states: Any, slots: Any) -> Any:
     """Score by the shard's own copy of the item's row, or else by the shared row."""
     slot = slots[item]
-    return _dot(user, copies, slot) if slot >= 0 else _dot(user, item_rows, item)
+    return _dot_state(user, states, slot) if slot >= 0 else _dot(user, item_rows, item)
 
 
 @inlined
-def _copy_row(rows: Any, row: Any, copies: Any, slot: Any) -> None:
-    for c in range(rows.shape[1]):
-        copies[slot, c] = rows[row, c]
+def _load_state(rows: Any, squares: Any, row: Any, states: Any, slot: Any) -> None:
+    """Begin a state: a row, its AdaGrad sums, no gradients yet."""
+    n = rows.shape[1]
+    for c in range(n):
+        states[slot, 0, c] = rows[row, c]
+    for c in range(n):
+        states[slot, 1, c] = squares[row, c]
+    if states.shape[1] > 2:  # noqa: PLR2004  (gradients are kept)
+        for c in range(n):
+            states[slot, 2, c] = 0.0
 
 
 @inlined
-def _clear_row(rows: Any, row: Any) -> None:
-    for c in range(rows.shape[1]):
-        rows[row, c] = 0.0
-
-
-@inlined
-def _subtract_rows(difference: Any, rows: Any, minuend: Any, subtrahend: Any) -> None:
+def _subtract_rows(difference: Any, states: Any, minuend: Any, subtrahend: Any) -> None:
     for c in range(difference.shape[0]):
-        difference[c] = rows[minuend, c] - rows[subtrahend, c]
+        difference[c] = states[minuend, 0, c] - states[subtrahend, 0, c]
 
 
 @inlined
-def _add_scaled(rows: Any, row: Any, scale: Any, vector: Any) -> None:
-    for c in range(vector.shape[0]):
-        rows[row, c] += scale * vector[c]
-
-
-@inlined
-def _adagrad(rows: Any, squares: Any, row: Any, scale: Any, step: Any, direction: Any) -> Any:
+def _adagrad(states: Any, slot: Any, scale: Any, step: Any, slope: Any, direction: Any) -> Any:
     """One AdaGrad step of an identity embedding, as its row sees it.
 
     With a feature value ``w`` and the row's gradient ``g``, the embedding's gradient is ``w g``
     and its step moves the row ``w`` times as far. ``scale * direction`` is the embedding's
-    gradient, ``step * direction`` the row's move before its division by the root of the sum.
-    Returns the sum of ``1 / sqrt(squares)`` before the step.
+    gradient, ``step * direction`` the row's move before its division by the root of the sum,
+    ``slope * direction`` the row's gradient. Returns the sum of ``1 / sqrt(squares)`` before the
+    step.
     """
     total = np.float32(0.0)
     for c in range(direction.shape[0]):
-        inverse_root = np.float32(1.0) / np.sqrt(squares[row, c])
+        inverse_root = np.float32(1.0) / np.sqrt(states[slot, 1, c])
         gradient = scale * direction[c]
-        rows[row, c] -= step * inverse_root * direction[c]
-        squares[row, c] += gradient * gradient
+        states[slot, 0, c] -= step * inverse_root * direction[c]
+        states[slot, 1, c] += gradient * gradient
         total += inverse_root
+    if states.shape[1] > 2:  # noqa: PLR2004  (gradients are kept)
+        for c in range(direction.shape[0]):
+            states[slot, 2, c] += slope * direction[c]
     return total
 
 
@@ -210,7 +216,7 @@ def _draw_warp(
     user: Any,
     margin: Any,
     item_rows: Any,
-    copies: Any,
+    states: Any,
     slots: Any,
     indices: Any,
     start: Any,
@@ -225,7 +231,7 @@ def _draw_warp(
     for draw in range(max_sampled):
         counter += GAMMA
         item = _below(_mix(counter), slots.shape[0])
-        if _score(user, item, item_rows, copies, slots) > margin and not _holds(
+        if _score(user, item, item_rows, states, slots) > margin and not _holds(
             indices, start, stop, item
         ):
             return item, draw, counter
@@ -277,13 +283,12 @@ def train_shard(  # noqa: C901, PLR0912, PLR0915  (one loop whose state stays in
     user_rows, user_squares = users.rows, users.squares
     indptr, indices, sample_weights = shard.indptr, shard.indices, shard.sample_weights
     slots, touched = item_changes.slots, item_changes.touched
-    rows, squares, gradients = item_changes.rows, item_changes.squares, item_changes.gradients
+    states = item_changes.states
     width = item_rows.shape[1]
     d = width - 1
     one = np.float32(1.0)
     max_sampled = penalties.shape[0]
-    user, difference = scratch.user, scratch.difference
-    own_row, own_squares, own_gradients = scratch.row, scratch.squares, scratch.gradients
+    user, difference, own = scratch.user, scratch.difference, scratch.state
     n_touched, samples, violations = 0, 0, 0
     total_loss, mean_rates = 0.0, 0.0
     # the items' true rows are the stored ones times `shrink`; `growth` is its inverse
@@ -302,29 +307,27 @@ def train_shard(  # noqa: C901, PLR0912, PLR0915  (one loop whose state stays in
         if low == high:
             continue
         user_weight = users.weights[u]
-        _copy_row(user_rows, u, own_row, 0)
-        _copy_row(user_squares, u, own_squares, 0)
-        _clear_row(own_gradients, 0)
+        _load_state(user_rows, user_squares, u, own, 0)
         for k in range(low, high):
             for c in range(d):
-                user[c] = own_row[0, c]
+                user[c] = own[0, 0, c]
             position = start + shard.order[k]
             positive = np.int64(indices[position])
             weight = sample_weights[position] if len(sample_weights) > 0 else one
             samples += 1
-            score = _score(user, positive, item_rows, rows, slots)
+            score = _score(user, positive, item_rows, states, slots)
             if block.bpr:
                 negative, counter = _draw_bpr(shard.popular, indices, start, stop, counter)
                 if negative < 0:
                     continue
-                other = _score(user, negative, item_rows, rows, slots)
+                other = _score(user, negative, item_rows, states, slots)
                 loss = weight / (one + np.exp((score - other) * shrink))
             else:
                 negative, draw, counter = _draw_warp(
                     user,
                     score - growth,
                     item_rows,
-                    rows,
+                    states,
                     slots,
                     indices,
                     start,
@@ -342,24 +345,19 @@ def train_shard(  # noqa: C901, PLR0912, PLR0915  (one loop whose state stays in
                 if slots[item] < 0:
                     slots[item] = n_touched
                     touched[n_touched] = item
-                    _copy_row(item_rows, item, rows, n_touched)
-                    _copy_row(item_squares, item, squares, n_touched)
-                    _clear_row(gradients, n_touched)
+                    _load_state(item_rows, item_squares, item, states, n_touched)
                     n_touched += 1
             p, q = slots[positive], slots[negative]
-            _subtract_rows(difference, rows, q, p)
+            _subtract_rows(difference, states, q, p)
             slope = loss * shrink
             step = block.learning_rate * loss * growth
             w = item_weights[positive]
-            roots = _adagrad(rows, squares, p, w * loss, -step * w * w, user)
+            roots = _adagrad(states, p, w * loss, -step * w * w, -loss * growth, user)
             w = item_weights[negative]
-            roots += _adagrad(rows, squares, q, w * loss, step * w * w, user)
+            roots += _adagrad(states, q, w * loss, step * w * w, loss * growth, user)
             w = user_weight
             step = block.learning_rate * slope * w * w
-            roots += _adagrad(own_row, own_squares, 0, w * slope, step, difference)
-            _add_scaled(gradients, p, -loss * growth, user)
-            _add_scaled(gradients, q, loss * growth, user)
-            _add_scaled(own_gradients, 0, slope, difference)
+            roots += _adagrad(own, 0, w * slope, step, slope, difference)
 
             rates = (
                 block.learning_rate * roots
@@ -376,14 +374,16 @@ def train_shard(  # noqa: C901, PLR0912, PLR0915  (one loop whose state stays in
 
         if len(user_changes.gradients) > 0:
             for c in range(d):
-                grown = own_squares[0, c] - user_squares[u, c]
-                user_changes.gradients[u, c] = own_gradients[0, c]
+                grown = own[0, 1, c] - user_squares[u, c]
+                user_changes.gradients[u, c] = own[0, 2, c]
                 user_changes.squares[u, c] = grown / (user_weight * user_weight)
             if len(user_changes.own) > 0:
                 for c in range(d):
-                    user_changes.own[u, c] += (own_row[0, c] - user_rows[u, c]) / user_weight
-        _copy_row(own_row, 0, user_rows, u)
-        _copy_row(own_squares, 0, user_squares, u)
+                    user_changes.own[u, c] += (own[0, 0, c] - user_rows[u, c]) / user_weight
+        for c in range(d):
+            user_rows[u, c] = own[0, 0, c]
+        for c in range(d):
+            user_squares[u, c] = own[0, 1, c]
     # Not as a BlockResult: Numba would call Python to make it, and crash if a signal's handler
     # raises there.
     return n_touched, samples, violations, total_loss, mean_rates

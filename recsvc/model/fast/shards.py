@@ -92,18 +92,24 @@ class ChangeBuffers:
     """
 
     def __init__(
-        self, shards: list[ShardRows], n_items: int, width: int, min_blocks: int, threads: int
+        self,
+        shards: list[ShardRows],
+        shape: tuple[int, int],
+        min_blocks: int,
+        threads: int,
+        *,
+        gradients: bool,
     ) -> None:
+        n_items, width = shape
         samples = max(len(shard.indices) // min_blocks + len(shard.users) for shard in shards)
         capacity = min(n_items, 2 * samples)
-        row_bytes = 3 * 4 * width * capacity
+        parts = 3 if gradients else 2
+        row_bytes = parts * 4 * width * capacity
         size = min(len(shards), max(threads, WAVE_BYTES // max(row_bytes, 1)))
         self._stacked = ItemChanges(
             slots=np.full((size, n_items), -1, np.int32),
             touched=np.empty((size, capacity), np.int32),
-            rows=np.empty((size, capacity, width), np.float32),
-            squares=np.empty((size, capacity, width), np.float32),
-            gradients=np.empty((size, capacity, width), np.float32),
+            states=np.empty((size, capacity, parts, width), np.float32),
         )
         self._size = size
         self._n_shards = len(shards)
@@ -122,8 +128,8 @@ class ChangeBuffers:
         return self._part(slice(n_shards))
 
     def _part(self, index: Any) -> ItemChanges:
-        slots, touched, rows, squares, gradients = (array[index] for array in self._stacked)
-        return ItemChanges(slots, touched, rows, squares, gradients)
+        slots, touched, states = (array[index] for array in self._stacked)
+        return ItemChanges(slots, touched, states)
 
     def clear(self, place: int, n_touched: int) -> None:
         """Forget what a shard wrote."""

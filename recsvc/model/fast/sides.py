@@ -83,6 +83,7 @@ class Side:
         self._row_cuts = workers.cut_rows(self.n_rows)
         self._work_cuts = workers.cut_by_work(self._rows_of_token.indptr)
         self.has_tokens = not identity or shared.nnz > 0 or bool(np.any(self._weights != 1.0))
+        self.steps_tokens = len(self._tokens) > 0
         #: identity embeddings of value one are their rows: no copy is needed
         self._rows = np.empty((self.n_rows, width), np.float32) if self.has_tokens else values
 
@@ -123,17 +124,17 @@ class Side:
             row_tokens=self._row_tokens,
         )
 
-    def apply(self, merged: MergedChanges, learning_rate: np.float32, shrink: np.float32) -> None:
-        """Move identity embeddings and tokens by the changes of one block, then regularise."""
-        self._workers.over_rows(
-            apply_changes,
-            self._row_cuts,
-            self._weights,
-            self._identity,
-            self._row_squares,
-            merged,
-            shrink,
-        )
+    def move_rows(self, low: int, high: int, merged: MergedChanges, shrink: np.float32) -> None:
+        """Move identity embeddings ``low .. high - 1`` by the changes of a block, and regularise.
+
+        Rows of other ranges are neither read nor written, so that threads may share them out.
+        """
+        apply_changes(low, high, self._weights, self._identity, self._row_squares, merged, shrink)
+
+    def step_tokens(
+        self, merged: MergedChanges, learning_rate: np.float32, shrink: np.float32
+    ) -> None:
+        """Step the shared tokens by the changes of a block, after all rows have moved."""
         self._step_tokens(merged.touched, merged.gradients, merged.squares, learning_rate, shrink)
 
     def _step_tokens(
@@ -144,7 +145,7 @@ class Side:
         learning_rate: np.float32,
         shrink: np.float32,
     ) -> None:
-        if len(self._tokens):
+        if self.steps_tokens:
             self._workers.over_rows(
                 step_tokens,
                 self._work_cuts,

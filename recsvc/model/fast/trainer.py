@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from recsvc.errors import TrainingDivergedError
 from recsvc.model.factors import Float32
 from recsvc.model.fast.barrier import MergedChanges, add_changes
-from recsvc.model.fast.kernel import Block, BlockResult, Scratch, train_shard
+from recsvc.model.fast.kernel import Block, BlockResult, Scratch, SideSnapshot, train_shard
 from recsvc.model.fast.shards import ChangeBuffers, split_positives
 from recsvc.model.fast.sides import Side
 from recsvc.model.fast.state import Embeddings, EpochProgress, TrainingSummary
@@ -61,14 +61,18 @@ class _Training:
         self._components = item_side.components
         self._penalties = rank_penalties(n_items, hyperparameters.max_sampled)
         self._buffers = ChangeBuffers(
-            self._shards, n_items, width, blocks_per_epoch, workers.threads
+            self._shards,
+            (n_items, width),
+            blocks_per_epoch,
+            workers.threads,
+            gradients=self._items.steps_tokens,
         )
         self._item_cuts = workers.cut_rows(n_items)
         self._merged = MergedChanges(
             touched=np.zeros(n_items, np.bool_),
             moves=np.empty((n_items, width), np.float32),
             squares=np.empty((n_items, width), np.float32),
-            gradients=np.empty((n_items, width), np.float32),
+            gradients=np.empty((n_items if self._items.steps_tokens else 0, width), np.float32),
         )
 
     def run_block(self, epoch: int, number: int) -> list[BlockResult]:
@@ -78,6 +82,7 @@ class _Training:
         user_changes = self._users.empty_user_changes()
         self._merged.touched[:] = False
         results: list[BlockResult] = []
+        item_shrink = np.float32(1.0)
 
         for wave in self._buffers.waves():
 
@@ -95,18 +100,38 @@ class _Training:
                 return BlockResult(*counts)
 
             finished = self._workers.map(run, wave)
-            filled = self._buffers.first(len(wave))
-            self._workers.over_rows(add_changes, self._item_cuts, items, filled, self._merged)
-            for place, result in enumerate(finished):
-                self._buffers.clear(place, result.n_touched)
             results += finished
+            item_shrink = self._shrink(self._hyperparameters.item_alpha, results)
+            is_last = wave.stop == len(self._shards)
+            self._merge(finished, items, item_shrink if is_last else None)
 
-        rates = sum(result.mean_rates for result in results)
-        item_shrink = np.float32(np.exp(-self._hyperparameters.item_alpha * rates))
-        user_shrink = np.float32(np.exp(-self._hyperparameters.user_alpha * rates))
-        self._items.apply(self._merged, self._learning_rate, item_shrink)
+        user_shrink = self._shrink(self._hyperparameters.user_alpha, results)
+        self._items.step_tokens(self._merged, self._learning_rate, item_shrink)
         self._users.apply_user_changes(user_changes, self._learning_rate, user_shrink)
         return results
+
+    def _merge(
+        self, wave: list[BlockResult], items: SideSnapshot, shrink: np.float32 | None
+    ) -> None:
+        """Add the changes of a wave; with ``shrink``, after the last one, move the item rows.
+
+        Both in one pass: on small data waking the threads is what costs.
+        """
+        filled = self._buffers.first(len(wave))
+
+        def merge(low: int, high: int) -> None:
+            add_changes(low, high, items, filled, self._merged)
+            if shrink is not None:
+                self._items.move_rows(low, high, self._merged, shrink)
+
+        self._workers.over_rows(merge, self._item_cuts)
+        for place, result in enumerate(wave):
+            self._buffers.clear(place, result.n_touched)
+
+    @staticmethod
+    def _shrink(alpha: float, results: list[BlockResult]) -> np.float32:
+        """The factor by which the updates so far regularise every embedding of a side."""
+        return np.float32(np.exp(-alpha * sum(result.mean_rates for result in results)))
 
     def _block(self, epoch: int, number: int, shard: int) -> Block:
         entropy = np.random.SeedSequence([self._seed, epoch, number, shard])
