@@ -104,7 +104,11 @@ class Recipe(BaseSettings):
         8, ge=1, le=256, description="fast: parts of the users that train apart within a block"
     )
     blocks_per_epoch: int = Field(
-        4, ge=1, le=256, description="fast: how often the shards meet in an epoch"
+        0,
+        ge=0,
+        le=4096,
+        description="fast: how often the shards meet in an epoch; 0 goes by the number of "
+        "positives, from 4 times up",
     )
 
     patience: int = Field(

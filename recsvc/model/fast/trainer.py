@@ -1,5 +1,6 @@
 """The training loop: epochs of blocks, blocks of shards, and what is checked after each epoch."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,8 @@ from recsvc.model.fast.state import Embeddings, EpochProgress, TrainingSummary
 from recsvc.model.fast.workers import Workers
 from recsvc.model.hyperparameters import Hyperparameters
 
+POSITIVES_PER_SQUARED_BLOCK = 2_400  # see default_blocks
+
 
 def rank_penalties(n_items: int, max_sampled: int) -> Float32:
     """WARP's weight of a violation by the draw that found it, shape ``(max_sampled,)``.
@@ -29,6 +32,18 @@ def rank_penalties(n_items: int, max_sampled: int) -> Float32:
     """
     ranks = np.maximum(1, (n_items - 1) // np.arange(1, max_sampled + 1))
     return np.log(ranks).astype(np.float32)
+
+
+def default_blocks(n_positives: int) -> int:
+    """How often shards should meet in an epoch: with the root of the positives, 4 times at least.
+
+    Meeting too seldom loses quality, the more so the more positives lie between two meetings;
+    meeting costs time (docs/training.md has the measurements).
+
+    >>> [default_blocks(n) for n in (39_000, 400_000, 10_000_000)]
+    [4, 12, 64]
+    """
+    return max(4, math.isqrt(n_positives // POSITIVES_PER_SQUARED_BLOCK))
 
 
 class _Training:
