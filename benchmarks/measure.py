@@ -120,22 +120,23 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def alternate(
-    contenders: Mapping[str, Callable[[], float]], repetitions: int
+    contenders: Mapping[str, Callable[[], float]], repetitions: int, *, warm_up: bool = True
 ) -> dict[str, list[float]]:
     """Run the contenders in turn, so that a busy machine is busy for all of them.
 
     Args:
         contenders: Each does its work and returns its own speed in units of work a second.
-        repetitions: Rounds that count; one more goes before them to warm up.
+        repetitions: Rounds that count.
+        warm_up: Whether one more goes before them.
 
     Returns:
         For each contender its speed in every round.
     """
     speeds: dict[str, list[float]] = {name: [] for name in contenders}
-    for repetition in range(repetitions + 1):
+    for repetition in range(repetitions + warm_up):
         for name, work in contenders.items():
             speed = work()
-            if repetition:
+            if repetition >= warm_up:
                 speeds[name].append(speed)
     return speeds
 

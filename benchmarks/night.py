@@ -72,21 +72,30 @@ def main() -> None:
         "Whole nights",
         {"ratings": ", ".join(f"{size:,}" for size in options.sizes), "settings": "default"},
     )
-    nights: list[Night] = []
+    largest: list[Night] = []
     with ExitStack() as stack:
         folders = [_data(stack, options.data, size) for size in options.sizes]
         for name in options.databases:
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            make = stack.enter_context(databases(name, scratch))
-            for size, folder in zip(options.sizes, folders, strict=True):
-                nights.append(_night(name, size, make, folder))
-                print(nights[-1], flush=True)
-    for name in options.databases:
-        _conclude(report, [night for night in nights if night.database == name])
-    report.state(_table([night for night in nights if night.ratings == max(options.sizes)]))
-    report.measurements["nights"] = [asdict(night) for night in nights]
+            nights = _nights(name, dict(zip(options.sizes, folders, strict=True)))
+            _conclude(report, nights)
+            largest.append(nights[-1])
+            report.measurements.setdefault("nights", []).extend(map(asdict, nights))
+            report.write()  # what is measured so far
+    report.state(_table(largest))
     report.write()
     _plot(report)
+
+
+def _nights(name: str, folders: dict[int, Path]) -> list[Night]:
+    """One night for each size, ascending."""
+    nights: list[Night] = []
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        make = stack.enter_context(databases(name, scratch))
+        for size, folder in folders.items():
+            nights.append(_night(name, size, make, folder))
+            print(nights[-1], flush=True)
+    return nights
 
 
 def _data(stack: ExitStack, given: Path | None, size: int) -> Path:

@@ -4,12 +4,14 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 import psycopg
+import pyarrow as pa
 import sqlalchemy as sa
 from databases import MakeEngine
 from measure import seconds
 
 from recsvc.store.engine import is_sqlite, reading, writing
 from recsvc.store.schema import recommendations
+from recsvc.store.snapshot import snapshot
 
 CHUNK_ROWS = 100_000
 _CREATED = "SELECT sql FROM sqlite_master WHERE name = :name"
@@ -22,10 +24,11 @@ def raw_load(
     source: sa.Engine, make: MakeEngine, tables: Sequence[sa.Table]
 ) -> Callable[[], float]:
     """Return what loads the rows of these tables into an empty database: its seconds."""
+    if is_sqlite(source):
+        with snapshot(source) as database:
+            frames = {table.name: database.frame(sa.select(table)) for table in tables}
+        return lambda: _timed(make(), lambda connection: _executemany(connection, frames))
     with reading(source) as connection:
-        if is_sqlite(source):
-            frames = {table.name: pd.read_sql(sa.select(table), connection) for table in tables}
-            return lambda: _timed(make(), lambda connection: _executemany(connection, frames))
         files = {table: copied_out(connection, table.name) for table in tables}
         return lambda: _timed(make(), lambda connection: _copy(connection, files))
 
@@ -44,7 +47,8 @@ def raw_lists(source: sa.Engine, run_id: int) -> float:
     if is_sqlite(source):
         with reading(source) as connection:
             create = connection.scalar(sa.text(_CREATED), {"name": recommendations.name})
-            frames = {"raw_lists": pd.read_sql(rows, connection)}
+        with snapshot(source) as database:
+            frames = {"raw_lists": database.frame(rows)}
         with writing(source) as connection:
             connection.exec_driver_sql(create.replace("recommendations", "raw_lists"))
         return _timed(source, lambda connection: _executemany(connection, frames))
@@ -68,9 +72,13 @@ def _executemany(connection: sa.Connection, frames: dict[str, pd.DataFrame]) -> 
         sql = f"INSERT INTO {name} VALUES ({', '.join('?' * frame.shape[1])})"
         for start in range(0, len(frame), CHUNK_ROWS):
             chunk = frame.iloc[start : start + CHUNK_ROWS]
-            columns = [chunk[column].tolist() for column in chunk.columns]
-            cursor.executemany(sql, list(zip(*columns, strict=True)))
+            columns = [_values(chunk[column]) for column in chunk.columns]
+            cursor.executemany(sql, zip(*columns, strict=True))
     cursor.close()
+
+
+def _values(column: pd.Series) -> list[object]:
+    return pa.array(column, from_pandas=True).to_pylist() if column.hasnans else column.tolist()
 
 
 def copied_out(connection: sa.Connection, table: str) -> list[bytes]:
