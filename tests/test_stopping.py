@@ -63,7 +63,7 @@ def test_a_command_that_is_stopped_says_so_and_exits_as_shells_expect(
     number: signal.Signals,
     code: int,
 ) -> None:
-    monkeypatch.setattr("recsvc.cli.nightly.retrain", lambda *_, **__: signal.raise_signal(number))
+    monkeypatch.setattr("recsvc.retrain.retrain", lambda *_, **__: signal.raise_signal(number))
     with pytest.raises(SystemExit) as ended:
         cli.main(["retrain"])
     assert ended.value.code == code

@@ -58,7 +58,12 @@ def upgrade(
         DatabaseBusyError: others kept what a migration has to lock; it changed nothing.
         ConfigurationError: a newer version of recsvc upgraded the database.
     """
-    _require_known(current_revision(engine))
+    for attempt in transient.attempts(attempts):
+        with (
+            attempt
+        ):  # two that open a new SQLite file at the same moment may be in each other's way
+            current = current_revision(engine)
+    _require_known(current)
     config = _config(engine, lock_timeout)
     script = ScriptDirectory.from_config(config)
     steps = [step.revision for step in script.iterate_revisions(revision, "base")]
