@@ -20,7 +20,6 @@ from recsvc.errors import TrainingDivergedError
 from recsvc.model.dataset import Csr
 from recsvc.model.factors import Factors, Float32
 from recsvc.model.fast.state import Embeddings, EpochProgress
-from recsvc.model.fast.trainer import default_blocks
 from recsvc.model.fast.trainer import train as fast_train
 from recsvc.model.features import Features
 from recsvc.model.hyperparameters import Hyperparameters
@@ -91,7 +90,7 @@ class Training:
     threads: int  #: LightFM's own kernel depends on the input alone only with one
     trainer: Trainer = "fast"  #: ``fast``, or ``lightfm`` for LightFM's own kernel
     shards: int = 8  #: fast: parts of the users that train apart within a block
-    blocks_per_epoch: int = 0  #: fast: how often the shards meet in an epoch; 0: by the positives
+    blocks_per_epoch: int = 0  #: fast: how often the shards meet in an epoch; 0: by what was seen
 
 
 @dataclass(frozen=True)
@@ -194,7 +193,7 @@ def fit_lightfm(
         seed=training.seed,
         threads=training.threads,
         n_shards=training.shards,
-        blocks_per_epoch=training.blocks_per_epoch or default_blocks(len(train.rows)),
+        blocks_per_epoch=training.blocks_per_epoch,
         first_epoch=first_epoch,
         on_epoch=partial(on_epoch, model) if on_epoch else None,
     )

@@ -1,5 +1,6 @@
 """The fast trainer against a plain, slow version of its formulas, and against LightFM."""
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
 from lightfm import LightFM
 
 from recsvc.errors import TrainingDivergedError
 from recsvc.model.fast import EarlyStopping, Embeddings, carry_over, train
+from recsvc.model.fast.kernel import Block, positives_of_block
+from recsvc.model.fast.schedule import EpochPlan, plan_epoch
 from recsvc.model.fast.shards import assign_shards
 from recsvc.model.hyperparameters import Hyperparameters
 
@@ -109,13 +114,32 @@ class SlowTrainer:
         self.counter = self.counter + self.GAMMA & self.MASK
         return self.below(self.mix(self.counter), bound)
 
-    def permutation(self, n: int) -> list[int]:
-        values = [0] * n
-        for k in range(n):
+    def shuffled(self, values: Any) -> list[int]:
+        values = list(values)
+        for k in range(len(values)):
             other = self.draw(k + 1)
-            values[k] = values[other]
-            values[other] = k
+            values[k], values[other] = values[other], values[k]
         return values
+
+    def visits(self, users: Any, number: int, plan: EpochPlan, orders: Any) -> Any:
+        """Users in the order of their visits, each with the positives that a block takes."""
+        visits = []
+        for u in users:
+            liked = np.flatnonzero(self.positives[u])
+            n = len(liked)
+            if number == 0:
+                orders[u] = self.shuffled(range(n))
+            if n == 0:
+                continue
+            n_visits = min(math.ceil(n / plan.positives_per_visit), plan.n_blocks)
+            phase = self.below(self.mix(int(u) * self.GAMMA & self.MASK), plan.n_blocks)
+            low, high = (
+                (turn * n_visits + phase) // plan.n_blocks * n // n_visits
+                for turn in (number, number + 1)
+            )
+            if low < high:
+                visits.append((u, [liked[k] for k in orders[u][low:high]]))
+        return self.shuffled(visits)
 
     def side(self, features: Any, values: Any, squares: Any, own: Any, pseudo: Any) -> Any:
         n = len(features)
@@ -129,11 +153,12 @@ class SlowTrainer:
         shard_of_user = assign_shards(self.positives.sum(axis=1), n_shards)
         orders = {}
         for epoch in range(1, self.hyper.epochs + 1):
-            for number in range(n_blocks):
-                self.block(seed, epoch, number, n_blocks, shard_of_user, orders)
+            plan = plan_epoch(epoch, int(self.positives.sum()), n_blocks)
+            for number in range(plan.n_blocks):
+                self.block(seed, epoch, number, plan, shard_of_user, orders)
 
-    def block(  # noqa: C901, PLR0912, PLR0915  (as the formulas are written, in one piece)
-        self, seed: int, epoch: int, number: int, n_blocks: int, shard_of_user: Any, orders: Any
+    def block(  # noqa: C901, PLR0915  (as the formulas are written, in one piece)
+        self, seed: int, epoch: int, number: int, plan: EpochPlan, shard_of_user: Any, orders: Any
     ) -> None:
         hyper = self.hyper
         ri, gi, wi, ti, rates_i, counts_i = self.side(
@@ -156,16 +181,9 @@ class SlowTrainer:
                 np.random.SeedSequence([seed, epoch, number, shard]).generate_state(1, np.uint64)[0]
             )
             rows, squares, shrink = ri.copy(), gi.copy(), 1.0
-            for local in self.permutation(len(users)):
-                u = users[local]
+            for u, positives in self.visits(users, number, plan, orders):
                 liked = np.flatnonzero(self.positives[u])
-                if number == 0:
-                    orders[u] = self.permutation(len(liked))
-                phase = self.below(self.mix(int(u) * self.GAMMA & self.MASK), n_blocks)
-                low = (number * len(liked) + phase) // n_blocks
-                high = ((number + 1) * len(liked) + phase) // n_blocks
-                for k in range(low, high):
-                    positive = liked[orders[u][k]]
+                for positive in positives:
                     user = np.append(new_ru[u], 1.0)
                     score = user @ rows[positive] * shrink
                     negative, loss = None, 0.0
@@ -275,6 +293,41 @@ def test_training_follows_the_written_formulas(name: str, loss: str) -> None:
     np.testing.assert_allclose(items.bias_gradients, slow.gi[:, -1], **close)
     np.testing.assert_allclose(users.embeddings, slow.vu, **close)
     np.testing.assert_allclose(users.embedding_gradients, slow.gu, **close)
+
+
+@given(
+    n=st.integers(0, 200),
+    n_blocks=st.integers(1, 40),
+    positives_per_visit=st.integers(1, 12),
+    user=st.integers(0, 2**31 - 1),
+)
+def test_the_blocks_of_an_epoch_take_each_positive_of_a_user_once(
+    n: int, n_blocks: int, positives_per_visit: int, user: int
+) -> None:
+    indptr = np.array([0, n])
+    taken = []
+    for number in range(n_blocks):
+        block = Block(
+            seed=np.uint64(0),
+            number=number,
+            n_blocks=n_blocks,
+            positives_per_visit=positives_per_visit,
+            n_shards=1,
+            bpr=False,
+            learning_rate=np.float32(0.1),
+            item_alpha=0.0,
+        )
+        low, high = positives_of_block(indptr, 0, np.int32(user), block)
+        taken += range(low, high)
+    assert taken == list(range(n))
+
+
+def test_blocks_grow_with_the_root_of_what_was_seen() -> None:
+    plans = [plan_epoch(epoch, 9_000_000) for epoch in range(1, 26)]
+    blocks = np.cumsum([plan.n_blocks for plan in plans])
+    expected = np.sqrt(9_000 * np.arange(1, 26))
+    np.testing.assert_allclose(blocks, expected, atol=5)
+    assert plan_epoch(3, 9_000_000, blocks_per_epoch=7).n_blocks == 7
 
 
 def synthetic(n_users: int = 300, n_items: int = 200, n_groups: int = 5, seed: int = 0) -> Any:

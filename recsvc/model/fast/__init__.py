@@ -2,7 +2,7 @@
 
 from recsvc.model.fast.early_stopping import EarlyStopping
 from recsvc.model.fast.state import Embeddings, EpochProgress, TrainingSummary
-from recsvc.model.fast.trainer import default_blocks, train
+from recsvc.model.fast.trainer import train
 from recsvc.model.fast.warm_start import carry_over
 
 __all__ = [
@@ -11,6 +11,5 @@ __all__ = [
     "EpochProgress",
     "TrainingSummary",
     "carry_over",
-    "default_blocks",
     "train",
 ]

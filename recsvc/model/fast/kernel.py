@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from recsvc.model.factors import Float32
 from recsvc.model.fast.compiling import compiled, inlined
+from recsvc.model.fast.prefetch import prefetch
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -20,6 +21,9 @@ Int64 = npt.NDArray[np.int64]
 MAX_LOSS = np.float32(10.0)
 #: Regularisation never shrinks a shard's copy of the items by more than this within one block.
 MIN_SHRINK = np.float32(1e-6)
+#: How many draws before its use an item's row is asked for, and how many visits a user's.
+DRAWS_AHEAD = np.uint64(16)
+VISITS_AHEAD = 2
 #: BPR: draws for a negative before a sample is skipped, which only a user of nearly all items is.
 MAX_DRAWS = 100
 #: SplitMix64's increment, 2**64 divided by the golden ratio.
@@ -92,6 +96,7 @@ class Block(NamedTuple):
     seed: np.uint64
     number: int  #: counted from 0 within the epoch
     n_blocks: int  #: in this epoch
+    positives_per_visit: int  #: of a user, taken at a time if there are as many
     n_shards: int
     bpr: bool  #: BPR, else WARP
     learning_rate: np.float32
@@ -123,14 +128,51 @@ def _below(bits: Any, bound: Any) -> Any:
 
 
 @compiled
-def _shuffled_range(values: Any, low: Any, high: Any, counter: Any) -> Any:
-    """Fill ``values[low:high]`` with a permutation of ``0 ..``; returns the counter."""
-    for k in range(high - low):
+def _shuffle(values: Any, low: Any, high: Any, counter: Any) -> Any:
+    """Permute ``values[low:high]`` (Fisher and Yates); returns the counter."""
+    for k in range(low, high):
         counter += GAMMA
-        other = _below(_mix(counter), k + 1)
-        values[low + k] = values[low + other]
-        values[low + other] = k
+        other = low + _below(_mix(counter), k - low + 1)
+        values[k], values[other] = values[other], values[k]
     return counter
+
+
+@compiled
+def positives_of_block(indptr: Any, local: Any, u: Any, block: Any) -> Any:
+    """First and last but one place, in the user's order, of the positives that a block takes.
+
+    The visits of a user are spread evenly over the blocks of an epoch. A phase of its own lets
+    users with fewer visits than blocks take turns.
+    """
+    n = indptr[local + 1] - indptr[local]
+    if n == 0:
+        return n, n
+    n_visits = min(-(-n // block.positives_per_visit), block.n_blocks)
+    phase = _below(_mix(np.uint64(u) * GAMMA), block.n_blocks)
+    first = (block.number * n_visits + phase) // block.n_blocks
+    after = ((block.number + 1) * n_visits + phase) // block.n_blocks
+    return first * n // n_visits, after * n // n_visits
+
+
+@compiled
+def _plan_visits(shard: Any, block: Any, counter: Any) -> Any:
+    """Put the users who take part in a block into ``visits``, in random order.
+
+    The first block of an epoch also shuffles each user's positives. Returns the number of users
+    and the counter.
+    """
+    indptr, order, visits = shard.indptr, shard.order, shard.visits
+    n_visits = 0
+    for local in range(len(shard.users)):
+        if block.number == 0:
+            for k in range(indptr[local], indptr[local + 1]):
+                order[k] = k - indptr[local]
+            counter = _shuffle(order, indptr[local], indptr[local + 1], counter)
+        low, high = positives_of_block(indptr, local, shard.users[local], block)
+        if low < high:
+            visits[n_visits] = local
+            n_visits += 1
+    return n_visits, _shuffle(visits, 0, n_visits, counter)
 
 
 @compiled
@@ -230,6 +272,8 @@ def _draw_warp(
     """
     for draw in range(max_sampled):
         counter += GAMMA
+        later = _below(_mix(counter + DRAWS_AHEAD * GAMMA), slots.shape[0])
+        prefetch(item_rows, later)
         item = _below(_mix(counter), slots.shape[0])
         if _score(user, item, item_rows, states, slots) > margin and not _holds(
             indices, start, stop, item
@@ -262,8 +306,8 @@ def train_shard(  # noqa: C901, PLR0912, PLR0915  (one loop whose state stays in
 ) -> tuple[int, int, int, float, float]:
     """Walk one block of a shard's samples, user by user.
 
-    Each user contributes a random part of its positives, one in ``n_blocks``, so that an epoch
-    takes every positive once.
+    Each user contributes a random part of its positives, so that an epoch takes every positive
+    once.
 
     Args:
         items: the item side, read only.
@@ -294,21 +338,19 @@ def train_shard(  # noqa: C901, PLR0912, PLR0915  (one loop whose state stays in
     # the items' true rows are the stored ones times `shrink`; `growth` is its inverse
     shrink, growth = one, one
 
-    counter = _shuffled_range(shard.visits, 0, len(shard.visits), block.seed)
-    for local in shard.visits:
+    n_visits, counter = _plan_visits(shard, block, block.seed)
+    for visit in range(n_visits):
+        if visit + VISITS_AHEAD < n_visits:
+            later = shard.users[shard.visits[visit + VISITS_AHEAD]]
+            prefetch(user_rows, later)
+            prefetch(user_squares, later)
+        local = shard.visits[visit]
         u = shard.users[local]
         start, stop = indptr[local], indptr[local + 1]
-        if block.number == 0:
-            counter = _shuffled_range(shard.order, start, stop, counter)
-        # a phase of its own lets users with fewer positives than blocks take turns
-        phase = _below(_mix(np.uint64(u) * GAMMA), block.n_blocks)
-        low = start + (block.number * (stop - start) + phase) // block.n_blocks
-        high = start + ((block.number + 1) * (stop - start) + phase) // block.n_blocks
-        if low == high:
-            continue
+        low, high = positives_of_block(indptr, local, u, block)
         user_weight = users.weights[u]
         _load_state(user_rows, user_squares, u, own, 0)
-        for k in range(low, high):
+        for k in range(start + low, start + high):
             for c in range(d):
                 user[c] = own[0, 0, c]
             position = start + shard.order[k]

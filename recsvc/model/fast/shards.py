@@ -95,14 +95,12 @@ class ChangeBuffers:
         self,
         shards: list[ShardRows],
         shape: tuple[int, int],
-        min_blocks: int,
         threads: int,
         *,
         gradients: bool,
     ) -> None:
         n_items, width = shape
-        samples = max(len(shard.indices) // min_blocks + len(shard.users) for shard in shards)
-        capacity = min(n_items, 2 * samples)
+        capacity = min(n_items, 2 * max(len(shard.indices) for shard in shards))
         parts = 3 if gradients else 2
         row_bytes = parts * 4 * width * capacity
         size = min(len(shards), max(threads, WAVE_BYTES // max(row_bytes, 1)))

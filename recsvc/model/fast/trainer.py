@@ -1,8 +1,8 @@
 """The training loop: epochs of blocks, blocks of shards, and what is checked after each epoch."""
 
-import math
 import time
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,12 @@ from recsvc.errors import TrainingDivergedError
 from recsvc.model.factors import Float32
 from recsvc.model.fast.barrier import MergedChanges, add_changes
 from recsvc.model.fast.kernel import Block, BlockResult, Scratch, SideSnapshot, train_shard
+from recsvc.model.fast.schedule import EpochPlan, plan_epoch
 from recsvc.model.fast.shards import ChangeBuffers, split_positives
 from recsvc.model.fast.sides import Side
 from recsvc.model.fast.state import Embeddings, EpochProgress, TrainingSummary
 from recsvc.model.fast.workers import Workers
 from recsvc.model.hyperparameters import Hyperparameters
-
-POSITIVES_PER_SQUARED_BLOCK = 2_400  # see default_blocks
 
 
 def rank_penalties(n_items: int, max_sampled: int) -> Float32:
@@ -32,18 +31,6 @@ def rank_penalties(n_items: int, max_sampled: int) -> Float32:
     """
     ranks = np.maximum(1, (n_items - 1) // np.arange(1, max_sampled + 1))
     return np.log(ranks).astype(np.float32)
-
-
-def default_blocks(n_positives: int) -> int:
-    """How often shards should meet in an epoch: with the root of the positives, 4 times at least.
-
-    Meeting too seldom loses quality, the more so the more positives lie between two meetings;
-    meeting costs time (docs/training.md has the measurements).
-
-    >>> [default_blocks(n) for n in (39_000, 400_000, 10_000_000)]
-    [4, 12, 64]
-    """
-    return max(4, math.isqrt(n_positives // POSITIVES_PER_SQUARED_BLOCK))
 
 
 class _Training:
@@ -61,15 +48,15 @@ class _Training:
         hyperparameters: Hyperparameters,
         seed: int,
         n_shards: int,
-        blocks_per_epoch: int,
         workers: Workers,
     ) -> None:
         self._hyperparameters = hyperparameters
         self._learning_rate = np.float32(hyperparameters.learning_rate)
         self._seed = seed
-        self._blocks_per_epoch = blocks_per_epoch
         self._workers = workers
         self._shards = split_positives(positives, sample_weight, n_shards)
+        #: samples of an epoch
+        self.n_positives = sum(len(shard.indices) for shard in self._shards)
         self._items = Side(item_side, item_features, workers, with_bias=True)
         self._users = Side(user_side, user_features, workers, with_bias=False)
         n_items, width = self._items.n_rows, item_side.components + 1
@@ -78,7 +65,6 @@ class _Training:
         self._buffers = ChangeBuffers(
             self._shards,
             (n_items, width),
-            blocks_per_epoch,
             workers.threads,
             gradients=self._items.steps_tokens,
         )
@@ -90,7 +76,12 @@ class _Training:
             gradients=np.empty((n_items if self._items.steps_tokens else 0, width), np.float32),
         )
 
-    def run_block(self, epoch: int, number: int) -> list[BlockResult]:
+    def run_epoch(self, epoch: int, plan: EpochPlan) -> list[BlockResult]:
+        """Take every positive once."""
+        blocks = (self._run_block(epoch, number, plan) for number in range(plan.n_blocks))
+        return list(chain.from_iterable(blocks))
+
+    def _run_block(self, epoch: int, number: int, plan: EpochPlan) -> list[BlockResult]:
         """Train every shard on one block, then bring their changes together."""
         items = self._items.snapshot(self._learning_rate)
         users = self._users.snapshot(self._learning_rate)
@@ -110,7 +101,7 @@ class _Training:
                     user_changes,
                     Scratch.for_components(self._components),
                     self._penalties,
-                    self._block(epoch, number, shard),
+                    self._block(epoch, number, shard, plan),
                 )
                 return BlockResult(*counts)
 
@@ -148,12 +139,13 @@ class _Training:
         """The factor by which the updates so far regularise every embedding of a side."""
         return np.float32(np.exp(-alpha * sum(result.mean_rates for result in results)))
 
-    def _block(self, epoch: int, number: int, shard: int) -> Block:
+    def _block(self, epoch: int, number: int, shard: int, plan: EpochPlan) -> Block:
         entropy = np.random.SeedSequence([self._seed, epoch, number, shard])
         return Block(
             seed=entropy.generate_state(1, np.uint64)[0],
             number=number,
-            n_blocks=self._blocks_per_epoch,
+            n_blocks=plan.n_blocks,
+            positives_per_visit=plan.positives_per_visit,
             n_shards=len(self._shards),
             bpr=self._hyperparameters.loss == "bpr",
             learning_rate=self._learning_rate,
@@ -178,7 +170,7 @@ def train(
     threads: int,
     sample_weight: sp.coo_matrix | None = None,
     n_shards: int = 8,
-    blocks_per_epoch: int = 4,
+    blocks_per_epoch: int = 0,
     first_epoch: int = 1,
     epochs: int | None = None,
     on_epoch: Callable[[EpochProgress], bool | None] | None = None,
@@ -200,7 +192,7 @@ def train(
         threads: number of threads.
         sample_weight: weights with the entries of ``positives``, in the same order (COO).
         n_shards: parts of the users that train apart within a block.
-        blocks_per_epoch: how often the shards meet in an epoch.
+        blocks_per_epoch: how often the shards meet in an epoch; 0 leaves it to ``plan_epoch``.
         first_epoch: number of the first epoch; a value above 1 continues a training, with blocks
             and random numbers of its own.
         epochs: number of epochs, by default the hyper-parameters' own.
@@ -226,15 +218,13 @@ def train(
             hyperparameters=hyperparameters,
             seed=seed,
             n_shards=n_shards,
-            blocks_per_epoch=blocks_per_epoch,
             workers=workers,
         )
         n_epochs = hyperparameters.epochs if epochs is None else epochs
         for epoch in range(first_epoch, first_epoch + n_epochs):
             epoch_started = time.perf_counter()
-            results: list[BlockResult] = []
-            for number in range(blocks_per_epoch):
-                results += training.run_block(epoch, number)
+            plan = plan_epoch(epoch, training.n_positives, blocks_per_epoch)
+            results = training.run_epoch(epoch, plan)
             training.scatter()
             if not (item_side.is_finite() and user_side.is_finite()):
                 raise TrainingDivergedError(
@@ -263,5 +253,5 @@ def _check_shapes(
     expected = (user_features.shape[0], item_features.shape[0])
     if positives.shape != expected:
         raise ValueError(f"positives are {positives.shape}, features describe {expected}")
-    if n_shards < 1 or blocks_per_epoch < 1:
-        raise ValueError("n_shards and blocks_per_epoch must be 1 or more")
+    if n_shards < 1 or blocks_per_epoch < 0:
+        raise ValueError("n_shards must be 1 or more, blocks_per_epoch 0 or more")
