@@ -12,6 +12,10 @@ import numpy.typing as npt
 from recsvc.model.factors import Float32
 from recsvc.model.fast.compiling import compiled
 from recsvc.model.fast.kernel import Int32, ItemChanges, SideSnapshot
+from recsvc.model.fast.prefetch import prefetch
+
+#: How many items before its use a shard's copy is asked for.
+ITEMS_AHEAD = 4
 
 Bool = npt.NDArray[np.bool_]
 
@@ -50,6 +54,9 @@ def add_changes(
     width = start_rows.shape[1]
     for i in range(low, high):
         for shard in range(slots.shape[0]):
+            later = slots[shard, min(i + ITEMS_AHEAD, high - 1)]
+            if later >= 0:
+                prefetch(states[shard], later)
             slot = slots[shard, i]
             if slot < 0:
                 continue
