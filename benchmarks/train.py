@@ -159,7 +159,7 @@ def _large(bench: Bench, workload: Workload, target: float) -> list[Row]:
     repetitions = bench.repetitions or LARGE_REPETITIONS
     runs = speed.alternate(workload, repetitions, bench.threads)
     rows = speed.times(workload, runs, target)
-    further = speed.further_epoch(workload, rows[0], bench.threads)
+    further = speed.further_epochs(workload, runs, bench.threads)
     return [*rows, further, speed.memory(workload, runs)]
 
 

@@ -108,7 +108,7 @@ class Recipe(BaseSettings):
         ge=0,
         le=4096,
         description="fast: how often the shards meet in an epoch; 0 goes by the number of "
-        "positives, from 4 times up",
+        "positives seen: often in the first epoch, more and more rarely after it",
     )
 
     patience: int = Field(

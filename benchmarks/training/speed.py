@@ -86,15 +86,20 @@ def memory(workload: Workload, runs: Runs) -> Row:
     return Row(what, slow, fast, "MB", f"{share:.2f}x", "<= 1.5x", share <= 1.5)
 
 
-def further_epoch(workload: Workload, one_epoch: Row, threads: int) -> Row:
-    """What an epoch costs that nothing is set up for, against LightFM's single one."""
-    more = 3
-    longer = Workload(workload.name, workload.folder, workload.size, workload.epochs + more)
-    seconds = median(_fit(longer, "fast", threads)["seconds"])
-    further = (seconds - one_epoch.fast) / more
-    slow = one_epoch.lightfm or float("nan")
-    what = f"{workload.name}, each further epoch"
-    return Row(what, slow, further, "s", f"{slow / further:.1f}x")
+def further_epochs(workload: Workload, runs: Runs, threads: int) -> Row:
+    """What an epoch costs that nothing is set up for: the second and third, on average."""
+    more = 2
+    longer = replace(workload, epochs=workload.epochs + more)
+    slow, fast = (
+        (seconds - median(median(run["seconds"]) for run in runs[trainer])) / more
+        for trainer, seconds in _seconds(alternate(longer, 1, threads))
+    )
+    what = f"{workload.name}, second and third epoch, each"
+    return Row(what, slow, fast, "s", f"{slow / fast:.1f}x")
+
+
+def _seconds(runs: Runs) -> list[tuple[Trainer, float]]:
+    return [(trainer, median(run["seconds"][0] for run in runs[trainer])) for trainer in TRAINERS]
 
 
 def growth(small: Workload, large: Workload, repetitions: int, threads: int) -> list[Row]:

@@ -4,7 +4,7 @@ Every function works on a range of rows that no other call shares, in an order t
 on how the ranges are cut: threads may take any ranges and the bytes stay the same.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,12 @@ class MergedChanges(NamedTuple):
 
 
 @compiled
+def _ask_for(item: Any, slots: Any, states: Any) -> None:
+    if slots[item] >= 0:
+        prefetch(states, slots[item])
+
+
+@compiled
 def add_changes(
     low: int, high: int, items: SideSnapshot, changes: ItemChanges, merged: MergedChanges
 ) -> None:
@@ -54,9 +60,7 @@ def add_changes(
     width = start_rows.shape[1]
     for i in range(low, high):
         for shard in range(slots.shape[0]):
-            later = slots[shard, min(i + ITEMS_AHEAD, high - 1)]
-            if later >= 0:
-                prefetch(states[shard], later)
+            _ask_for(min(i + ITEMS_AHEAD, high - 1), slots[shard], states[shard])
             slot = slots[shard, i]
             if slot < 0:
                 continue
