@@ -30,6 +30,8 @@ from training.trainers import DEFAULT, LARGE
 SMALL, MEDIUM, BIG, LIKE_25M = "ml-latest-small", "synth1m", "synth25m", "MovieLens 25M's size"
 MOVIELENS = Path(os.environ.get("RECSVC_TEST_DATA", HERE.parents[1] / "shared" / SMALL))
 SMALL_REPETITIONS, LARGE_REPETITIONS = 5, 2
+#: With 10 seeds, those of ml-latest-small alone move a difference by 0.0025.
+SMALL_SEEDS, MEDIUM_SEEDS = 30, 10
 #: Ten epochs for 1M ratings: LightFM would take an hour for more, with ten seeds.
 MEDIUM_HOW = replace(LARGE, epochs=10)
 
@@ -41,7 +43,7 @@ class Bench:
     data: Path  #: folder of the synthetic data sets
     scratch: Path  #: folder of the arrays made of them
     threads: int
-    seeds: int
+    seeds: int | None  #: models for each quality; None leaves it to the part
     repetitions: int | None  #: of each speed; None leaves it to the part
 
     def arrays(self, name: str, protocol: str | None = None, *, features: bool = True) -> Path:
@@ -84,12 +86,13 @@ def quality_leave_last(bench: Bench) -> list[Row]:
 def quality_synthetic(bench: Bench) -> list[Row]:
     """NDCG@10 on a random share of 1M synthetic ratings."""
     name = f"{MEDIUM}, random, {MEDIUM_HOW.epochs} epochs"
-    return [quality.compare(name, bench.arrays(MEDIUM, "random"), MEDIUM_HOW, bench.seeds)]
+    seeds = bench.seeds or MEDIUM_SEEDS
+    return [quality.compare(name, bench.arrays(MEDIUM, "random"), MEDIUM_HOW, seeds)]
 
 
 def warm_start(bench: Bench) -> list[Row]:
     """A fifth of the epochs, from a model of 99 % of the positives."""
-    return [quality.warm_start(bench.arrays(SMALL, "random"), bench.seeds)]
+    return [quality.warm_start(bench.arrays(SMALL, "random"), bench.seeds or SMALL_SEEDS)]
 
 
 def large(bench: Bench) -> list[Row]:
@@ -152,7 +155,7 @@ def _measured(part: str, bench: Bench) -> tuple[list[Row], list[Point]]:
 
 def _quality(bench: Bench, name: str, protocol: str) -> Row:
     arrays = bench.arrays(name, protocol)
-    return quality.compare(f"{name}, {protocol}", arrays, DEFAULT, bench.seeds)
+    return quality.compare(f"{name}, {protocol}", arrays, DEFAULT, bench.seeds or SMALL_SEEDS)
 
 
 def _large(bench: Bench, workload: Workload, target: float) -> list[Row]:
@@ -174,7 +177,11 @@ def _options() -> argparse.Namespace:
         help=f"keep {MEDIUM}/ and {BIG}/ in this folder, and take them from it if they are there",
     )
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--seeds", type=int, default=10, help="models for each quality")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        help=f"models for each quality: {SMALL_SEEDS}, synthetic {MEDIUM_SEEDS}",
+    )
     parser.add_argument(
         "--repetitions",
         type=int,

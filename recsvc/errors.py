@@ -50,6 +50,12 @@ class DiskFullError(RecsvcError):
     exit_code = 69
 
 
+class UnwritableOutputError(RecsvcError):
+    """What a command found does not fit where its output goes."""
+
+    exit_code = 74
+
+
 class DatabaseBusyError(RecsvcError):
     """Others kept a lock for too long; nothing was changed, and it can be tried again."""
 

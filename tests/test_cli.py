@@ -1,9 +1,11 @@
 """The commands: data on stdout, everything else on stderr, and an exit code for each outcome."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -339,6 +341,17 @@ class TestExitCodes:
         assert refused.code == 78
         assert "Correct DATABASE_URL" in refused.err
 
+    def test_78_when_the_sqlite_file_is_damaged(self, recsvc: Commands, tmp_path: Path) -> None:
+        recsvc("db", "upgrade")
+        path = tmp_path / "recsvc.db"
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        whole = path.read_bytes()
+        path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+        refused = recsvc("status")
+        assert refused.code == 78
+        assert "is damaged" in refused.err
+
     def test_78_when_the_schema_is_not_at_head(self, recsvc: Commands, tmp_path: Path) -> None:
         (tmp_path / "recsvc.db").touch()
         refused = recsvc("status")
@@ -462,3 +475,33 @@ class TestAsProcesses:
         assert done.stdout == "[\n"
         assert "Traceback" not in done.stderr
         assert "Error" not in done.stderr
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+    @pytest.mark.parametrize(
+        "arguments", [("--help",), ("runs",), ("recommend", "5", "--json"), ("metrics", "--csv")]
+    )
+    def test_a_full_disk_behind_stdout_is_told(
+        self, published: Prepared, arguments: tuple[str, ...]
+    ) -> None:
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "recsvc", *arguments],
+                env=os.environ | {"DATABASE_URL": published.url.render_as_string()},
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+        assert done.returncode == 74
+        assert done.stderr.startswith("recsvc: The output cannot be written: No space left")
+        assert len(done.stderr.splitlines()) == 1
+
+    def test_closed_streams_are_no_error(self, published: Prepared) -> None:
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"{sys.executable} -m recsvc status <&- >&- 2>&-"],
+            env=os.environ | {"DATABASE_URL": published.url.render_as_string()},
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0

@@ -41,7 +41,7 @@ from recsvc.store.engine import BUSY_TIMEOUT_MS, is_sqlite, open_engine, reading
 from recsvc.store.lease import Lease
 from recsvc.store.ledger import Claim, claim_run
 from recsvc.store.output import partitions_left, write_output
-from recsvc.store.publication import prune, publish, retained_runs, roll_back
+from recsvc.store.publication import Publication, prune, publish, retained_runs, roll_back
 from recsvc.store.schema import metadata, recommendations, runs
 from recsvc.store.transient import attempts
 from recsvc.training_data import load_training_data
@@ -879,6 +879,33 @@ def test_a_rollback_is_one_row_and_readers_see_the_earlier_run_whole(own: Prepar
     assert (switched.run_id, switched.reason) == (1, "rolled back from run 2")
     assert own.value("SELECT count(*) FROM publications") == 3
     assert own.rows(LISTS) == before
+
+
+@on_postgresql
+def test_a_rollback_waits_for_a_publication_and_names_the_run_that_it_takes_back(
+    own: Prepared,
+) -> None:
+    switched: list[Publication] = []
+    waiting = (
+        "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+        " WHERE d.datname = current_database() AND NOT l.granted"
+    )
+
+    def take_back() -> None:
+        with own.engine() as engine:
+            switched.append(roll_back(engine))
+
+    rollback = Thread(target=take_back)
+
+    def meanwhile() -> None:
+        rollback.start()
+        while rollback.is_alive() and not own.value(waiting):
+            rollback.join(0.01)
+
+    with at("publish:switched", meanwhile):
+        run(own, force=True, top_n=5)
+    rollback.join(60)
+    assert [(done.run_id, done.reason) for done in switched] == [(1, "rolled back from run 2")]
 
 
 def test_after_a_rollback_a_night_without_anything_new_is_skipped(own: Prepared) -> None:

@@ -95,6 +95,8 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT:
+            raise _damaged(str(error)) from None
         raise ConfigurationError(f"DATABASE_URL names no SQLite database: {error}.") from None
     connection.execute("PRAGMA cache_size = -65536")
 
@@ -134,9 +136,11 @@ def _asks_for_another_url(error: BaseException) -> bool:
 
 
 def what_is_refused(error: DBAPIError) -> RecsvcError | None:
-    """Return what to say of rights that are missing on PostgreSQL; ``None`` for anything else."""
+    """Return what to say of missing rights or a damaged file; ``None`` for anything else."""
     state = getattr(error.orig, "sqlstate", None)
     said = _first_line(error.orig) if error.orig else ""
+    if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT:
+        return _damaged(said)
     if state == _NO_RIGHT:
         return ConfigurationError(
             f"PostgreSQL refused: {said}. Connect as the role that owns the tables; a reader's "
@@ -148,6 +152,13 @@ def what_is_refused(error: DBAPIError) -> RecsvcError | None:
             "and a role whose transactions are not read-only."
         )
     return None
+
+
+def _damaged(said: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"The SQLite file in DATABASE_URL is damaged: {said}. Put a backup in its place, or ingest "
+        "and retrain into a new file."
+    )
 
 
 def is_full_disk(error: BaseException) -> bool:

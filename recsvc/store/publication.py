@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from recsvc.checkpoints import checkpoint
 from recsvc.errors import UsageError
 from recsvc.store.clock import database_now
-from recsvc.store.engine import reading, writing
+from recsvc.store.engine import is_sqlite, reading, writing
 from recsvc.store.ledger import Claim, update_run
 from recsvc.store.output import delete_output, partitions_left
 from recsvc.store.schema import (
@@ -134,6 +134,8 @@ def roll_back(engine: sa.Engine, run_id: int | None = None) -> Publication:
         UsageError: there is no such run, or its rows are gone.
     """
     with writing(engine) as connection:
+        if not is_sqlite(connection):  # there the transaction is the only one that writes
+            connection.execute(sa.text(f"LOCK TABLE {publications.name} IN EXCLUSIVE MODE"))
         current = current_publication(connection)
         if current is None:
             raise UsageError("Nothing is published yet: run `recsvc retrain`.")
