@@ -23,7 +23,7 @@ MAX_LOSS = np.float32(10.0)
 MIN_SHRINK = np.float32(1e-6)
 #: How many draws before its use an item's row is asked for, and how many visits a user's.
 DRAWS_AHEAD = np.uint64(16)
-VISITS_AHEAD = 2
+VISITS_AHEAD = 4
 #: BPR: draws for a negative before a sample is skipped, which only a user of nearly all items is.
 MAX_DRAWS = 100
 #: SplitMix64's increment, 2**64 divided by the golden ratio.
@@ -48,8 +48,8 @@ class ShardRows(NamedTuple):
     indices: Int32  #: ``(nnz,)`` items
     sample_weights: Float32  #: ``(nnz,)``, or empty when all are one
     popular: Int32  #: items as often as they are liked by any user: BPR's negatives, shared
-    visits: Int32  #: ``(n_shard_users,)`` scratch: the order of users in a block
-    order: Int32  #: ``(nnz,)`` scratch: the order of a user's positives in an epoch
+    visits: Int32  #: ``(n_shard_users, 3)`` scratch: visits of a block, see ``_plan_visits``
+    order: Int32  #: ``(nnz,)`` scratch: ``indices``, each user's in the order of an epoch
 
 
 class ItemChanges(NamedTuple):
@@ -138,13 +138,23 @@ def _shuffle(values: Any, low: Any, high: Any, counter: Any) -> Any:
 
 
 @compiled
-def positives_of_block(indptr: Any, local: Any, u: Any, block: Any) -> Any:
-    """First and last but one place, in the user's order, of the positives that a block takes.
+def _shuffle_rows(rows: Any, n_rows: Any, counter: Any) -> Any:
+    """Permute ``rows[:n_rows]``; returns the counter."""
+    for k in range(n_rows):
+        counter += GAMMA
+        other = _below(_mix(counter), k + 1)
+        for c in range(rows.shape[1]):
+            rows[k, c], rows[other, c] = rows[other, c], rows[k, c]
+    return counter
+
+
+@compiled
+def positives_of_block(n: Any, u: Any, block: Any) -> Any:
+    """Return which of a user's ``n`` positives a block takes: the first, and that after the last.
 
     The visits of a user are spread evenly over the blocks of an epoch. A phase of its own lets
     users with fewer visits than blocks take turns.
     """
-    n = indptr[local + 1] - indptr[local]
     if n == 0:
         return n, n
     n_visits = min(-(-n // block.positives_per_visit), block.n_blocks)
@@ -156,36 +166,55 @@ def positives_of_block(indptr: Any, local: Any, u: Any, block: Any) -> Any:
 
 @compiled
 def _plan_visits(shard: Any, block: Any, counter: Any) -> Any:
-    """Put the users who take part in a block into ``visits``, in random order.
+    """Write the visits of a block, in random order, to ``shard.visits``.
 
-    The first block of an epoch also shuffles each user's positives. Returns the number of users
-    and the counter.
+    A visit is a user's place in the shard, and the first and last but one place in
+    ``shard.order`` of the positives to take. The first block of an epoch also shuffles each user's
+    positives. Returns the number of visits and the counter.
     """
-    indptr, order, visits = shard.indptr, shard.order, shard.visits
+    indptr, indices, order, visits = shard.indptr, shard.indices, shard.order, shard.visits
     n_visits = 0
     for local in range(len(shard.users)):
+        start, stop = indptr[local], indptr[local + 1]
         if block.number == 0:
-            for k in range(indptr[local], indptr[local + 1]):
-                order[k] = k - indptr[local]
-            counter = _shuffle(order, indptr[local], indptr[local + 1], counter)
-        low, high = positives_of_block(indptr, local, shard.users[local], block)
+            for k in range(start, stop):
+                order[k] = indices[k]
+            counter = _shuffle(order, start, stop, counter)
+        low, high = positives_of_block(stop - start, shard.users[local], block)
         if low < high:
-            visits[n_visits] = local
+            visits[n_visits, 0] = local
+            visits[n_visits, 1] = start + low
+            visits[n_visits, 2] = start + high
             n_visits += 1
-    return n_visits, _shuffle(visits, 0, n_visits, counter)
+    return n_visits, _shuffle_rows(visits, n_visits, counter)
+
+
+@inlined
+def _ask_for_visit(shard: Any, visit: Any, user_rows: Any, user_squares: Any) -> None:
+    """Have what a visit begins with in a cache when it begins."""
+    user = shard.users[shard.visits[visit, 0]]
+    prefetch(user_rows, user)
+    prefetch(user_squares, user)
+    prefetch(shard.order, shard.visits[visit, 1])
 
 
 @compiled
-def _holds(indices: Any, low: Any, high: Any, item: Any) -> Any:
-    """Whether the ascending ``indices[low:high]`` hold ``item``."""
-    end = high
+def _place(indices: Any, low: Any, high: Any, item: Any) -> Any:
+    """Return the first place in the ascending ``indices[low:high]`` not before ``item``."""
     while low < high:
         middle = (low + high) >> 1
         if indices[middle] < item:
             low = middle + 1
         else:
             high = middle
-    return low < end and indices[low] == item
+    return low
+
+
+@compiled
+def _holds(indices: Any, low: Any, high: Any, item: Any) -> Any:
+    """Whether the ascending ``indices[low:high]`` hold ``item``."""
+    place = _place(indices, low, high, item)
+    return place < high and indices[place] == item
 
 
 @inlined
@@ -326,6 +355,7 @@ def train_shard(  # noqa: C901, PLR0912, PLR0915  (one loop whose state stays in
     item_rows, item_squares, item_weights = items.rows, items.squares, items.weights
     user_rows, user_squares = users.rows, users.squares
     indptr, indices, sample_weights = shard.indptr, shard.indices, shard.sample_weights
+    order, visits = shard.order, shard.visits
     slots, touched = item_changes.slots, item_changes.touched
     states = item_changes.states
     width = item_rows.shape[1]
@@ -341,21 +371,21 @@ def train_shard(  # noqa: C901, PLR0912, PLR0915  (one loop whose state stays in
     n_visits, counter = _plan_visits(shard, block, block.seed)
     for visit in range(n_visits):
         if visit + VISITS_AHEAD < n_visits:
-            later = shard.users[shard.visits[visit + VISITS_AHEAD]]
-            prefetch(user_rows, later)
-            prefetch(user_squares, later)
-        local = shard.visits[visit]
+            _ask_for_visit(shard, visit + VISITS_AHEAD, user_rows, user_squares)
+        if visit + 1 < n_visits:
+            prefetch(item_rows, order[visits[visit + 1, 1]])
+        local = visits[visit, 0]
         u = shard.users[local]
         start, stop = indptr[local], indptr[local + 1]
-        low, high = positives_of_block(indptr, local, u, block)
         user_weight = users.weights[u]
         _load_state(user_rows, user_squares, u, own, 0)
-        for k in range(start + low, start + high):
+        for k in range(visits[visit, 1], visits[visit, 2]):
             for c in range(d):
                 user[c] = own[0, 0, c]
-            position = start + shard.order[k]
-            positive = np.int64(indices[position])
-            weight = sample_weights[position] if len(sample_weights) > 0 else one
+            positive = np.int64(order[k])
+            weight = one
+            if len(sample_weights) > 0:
+                weight = sample_weights[_place(indices, start, stop, positive)]
             samples += 1
             score = _score(user, positive, item_rows, states, slots)
             if block.bpr:

@@ -67,7 +67,7 @@ def split_positives(positives: Any, sample_weight: Any, n_shards: int) -> list[S
                 indices=indices[entries_of_shard],
                 sample_weights=sample_weights[entries_of_shard] if weighted else sample_weights,
                 popular=popular,
-                visits=np.empty(last - first, np.int32),
+                visits=np.empty((last - first, 3), np.int32),
                 order=order[entries_of_shard],
             )
         )
