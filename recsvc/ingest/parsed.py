@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from recsvc.errors import SourceDataError
@@ -66,10 +67,11 @@ def deduplicated(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
 
 
 def _strictly_increasing(rows: pd.DataFrame, key: list[str]) -> bool:
-    equal = pd.Series(data=True, index=rows.index[1:], dtype=bool)
+    equal = np.ones(len(rows) - 1 if len(rows) else 0, dtype=np.bool_)
     increasing = ~equal
     for column in key:
-        before, after = rows[column].iloc[:-1].to_numpy(), rows[column].iloc[1:].to_numpy()
-        increasing |= equal & (after > before)
-        equal &= after == before
-    return bool(increasing.all())
+        values = rows[column].array if rows[column].dtype == "str" else rows[column].to_numpy()
+        before, after = values[:-1], values[1:]
+        increasing |= equal & np.asarray(after > before)
+        equal &= np.asarray(after == before)
+    return bool(np.all(increasing))

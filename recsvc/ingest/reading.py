@@ -12,7 +12,9 @@ import pandas as pd
 from recsvc.errors import SourceDataError
 from recsvc.ingest.formats import Format, ParseRow, Row, require_movie
 from recsvc.ingest.parsed import ParsedFile, Reject, deduplicated
-from recsvc.ingest.plain import PLAIN_RATINGS, PLAIN_TAGS, PlainLines
+from recsvc.ingest.plain import KnownMovies, PlainLines
+from recsvc.ingest.plain_ratings import PlainRatings
+from recsvc.ingest.plain_tags import PlainTags
 from recsvc.ingest.records import Record, UnclosedQuoteError, read_records
 from recsvc.ingest.source_file import SourceFile, split_lines
 from recsvc.ingest.values import BadValueError
@@ -20,7 +22,8 @@ from recsvc.ingest.values import BadValueError
 MovieIds = npt.NDArray[np.int64]
 
 _CHUNK_ROWS = 100_000
-_PLAIN = {plain.format.file: plain for plain in (PLAIN_RATINGS, PLAIN_TAGS)}
+_READERS: tuple[PlainLines, ...] = (PlainRatings(), PlainTags())
+_PLAIN = {reader.format.file: reader for reader in _READERS}
 
 
 @dataclass
@@ -61,7 +64,7 @@ class _Reading:
         return row
 
     def finish(self, source: SourceFile) -> ParsedFile:
-        rows = pd.concat(self.frames, ignore_index=True) if self.frames else _frame(self.format, [])
+        rows = _joined(self.frames) if self.frames else _frame(self.format, [])
         self.frames.clear()
         distinct = deduplicated(rows, list(self.format.key))
         duplicates = len(rows) - len(distinct)
@@ -86,7 +89,7 @@ def read_file(source: SourceFile, kind: Format, movie_ids: MovieIds | None = Non
     reading = _Reading(kind, movies)
     try:
         if kind.file in _PLAIN and movie_ids is not None:
-            _read_blocks(source, reading, _PLAIN[kind.file], movie_ids)
+            _read_blocks(source, reading, _PLAIN[kind.file], KnownMovies(movie_ids))
         else:
             records = read_records(source.lines())
             reading.take(records, *_header(source, kind, records))
@@ -110,7 +113,7 @@ def _header(source: SourceFile, kind: Format, records: Iterator[Record]) -> tupl
 
 
 def _read_blocks(
-    source: SourceFile, reading: _Reading, plain: PlainLines, movie_ids: MovieIds
+    source: SourceFile, reading: _Reading, plain: PlainLines, movies: KnownMovies
 ) -> None:
     """Read block by block: columns at once where all is plain, record by record elsewhere."""
     blocks = source.blocks()
@@ -119,7 +122,7 @@ def _read_blocks(
     line = 2
     bodies = chain([body] if body else [], blocks)
     for block in bodies:
-        parsed = plain.parse(block, movie_ids)
+        parsed = plain.parse(block, movies)
         try:
             records = list(_line_records(parsed.others, line, line_breaks=plain.line_breaks))
         except UnclosedQuoteError:  # where the value ends, in whichever block, only records tell
@@ -152,6 +155,14 @@ def _frame(kind: Format, rows: list[Row]) -> pd.DataFrame:
             for (name, dtype), values in zip(kind.columns.items(), columns, strict=True)
         }
     )
+
+
+def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Put frames of the same columns below one another, each column in memory of its own."""
+    columns = {
+        name: pd.concat([frame[name] for frame in frames], ignore_index=True) for name in frames[0]
+    }
+    return pd.DataFrame(columns, copy=False)
 
 
 def storable(raw: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recsvc.model.compiling import jit
+from recsvc.compiling import jit
 from recsvc.model.factors import Factors, Float32
 from recsvc.model.ranking import Csr, csr_arrays
 from recsvc.model.scoring import score_blocks

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from recsvc.model.compiling import jit
+from recsvc.compiling import jit
 from recsvc.model.factors import Float32
 
 Int32 = npt.NDArray[np.int32]

@@ -11,7 +11,9 @@ from recsvc.errors import SourceDataError
 from recsvc.ingest import reading, source_file
 from recsvc.ingest.formats import RATINGS, TAGS, Row, require_movie
 from recsvc.ingest.parsed import Reject
-from recsvc.ingest.plain import PLAIN_RATINGS, PLAIN_TAGS
+from recsvc.ingest.plain import KnownMovies
+from recsvc.ingest.plain_ratings import PlainRatings
+from recsvc.ingest.plain_tags import PlainTags
 from recsvc.ingest.reading import read_file
 from recsvc.ingest.records import UnclosedQuoteError, read_records
 from recsvc.ingest.source_file import SourceFile
@@ -19,6 +21,7 @@ from recsvc.ingest.values import LATEST_TIME, BadValueError
 
 MOVIE_IDS = np.array([0, 1, 2, 7, 10**17, 2**63 - 1], dtype=np.int64)
 KNOWN = frozenset(MOVIE_IDS.tolist())
+MOVIES = KnownMovies(MOVIE_IDS)
 HEADER = b"userId,movieId,rating,timestamp\n"
 
 Outcome = tuple[list[Row], list[int]]  # good rows, and the places of bad lines
@@ -51,7 +54,7 @@ def read_line(line: bytes) -> Row | bool:
 
 
 def fast(block: bytes) -> Outcome:
-    _, rows, others = PLAIN_RATINGS.parse(block, MOVIE_IDS)
+    _, rows, others = PlainRatings().parse(block, MOVIES)
     good, bad = list(rows.itertuples(index=False, name=None)), []
     for place, line in others:
         row = read_line(line)
@@ -116,12 +119,12 @@ def test_both_readers_agree_on_noise(block: bytes) -> None:
 
 @given(st.floats(0.5, 5.0))
 def test_ratings_are_the_nearest_doubles(rating: float) -> None:
-    _, rows, _ = PLAIN_RATINGS.parse(f"1,1,{rating!r},5\n1,1,{rating:.40f},5\n".encode(), MOVIE_IDS)
+    _, rows, _ = PlainRatings().parse(f"1,1,{rating!r},5\n1,1,{rating:.40f},5\n".encode(), MOVIES)
     assert set(rows["rating"]) <= {rating}
 
 
 def test_a_block_of_good_lines_leaves_nothing_to_be_looked_at() -> None:
-    _, rows, others = PLAIN_RATINGS.parse(b"1,1,4.0,5\r\n1,2,0.5,6\r\n", MOVIE_IDS)
+    _, rows, others = PlainRatings().parse(b"1,1,4.0,5\r\n1,2,0.5,6\r\n", MOVIES)
     assert others == []
     assert rows.to_numpy().tolist() == [[1, 1, 4.0, 5], [1, 2, 0.5, 6]]
     assert [str(kind) for kind in rows.dtypes] == list(RATINGS.columns.values())
@@ -129,13 +132,13 @@ def test_a_block_of_good_lines_leaves_nothing_to_be_looked_at() -> None:
 
 def test_one_bad_line_leaves_only_itself_to_be_looked_at() -> None:
     block = b"1,1,4.0,5\n" * 500 + b"1,99,4.0,5\n" + b"2,1,4.0,5\n" * 500 + b"x\n"
-    _, rows, others = PLAIN_RATINGS.parse(block, MOVIE_IDS)
+    _, rows, others = PlainRatings().parse(block, MOVIES)
     assert len(rows) == 1_000
     assert others == [(500, b"1,99,4.0,5"), (1_001, b"x")]
 
 
 def test_without_any_movie_there_is_no_good_line() -> None:
-    _, rows, others = PLAIN_RATINGS.parse(b"1,1,4.0,5\n", MOVIE_IDS[:0])
+    _, rows, others = PlainRatings().parse(b"1,1,4.0,5\n", KnownMovies(MOVIE_IDS[:0]))
     assert (len(rows), others) == (0, [(0, b"1,1,4.0,5")])
 
 
@@ -222,7 +225,7 @@ def test_tags_read_by_block_are_those_read_record_by_record(
 
 
 def test_plain_tags_leave_nothing_to_be_looked_at() -> None:
-    _, rows, others = PLAIN_TAGS.parse(b"1,1, Film Noir,5\r\n2,7,it's #1!,6\r\n", MOVIE_IDS)
+    _, rows, others = PlainTags().parse(b"1,1, Film Noir,5\r\n2,7,it's #1!,6\r\n", MOVIES)
     assert others == []
     assert rows.to_numpy().tolist() == [
         [1, 1, " Film Noir", "film noir", 5],
