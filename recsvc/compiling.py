@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from numba import njit
+from numba import cfunc, njit
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-_decorator: Any = njit
 
 NOWHERE = "no locator available"  # how Numba says that no folder for its cache can be written to
 
@@ -20,11 +18,24 @@ def jit(**options: Any) -> Callable[[Function], Function]:
     """
 
     def decorate(function: Function) -> Function:
-        try:
-            return cast("Function", _decorator(nogil=True, cache=True, **options)(function))
-        except RuntimeError as error:
-            if NOWHERE not in str(error):
-                raise
-            return cast("Function", _decorator(nogil=True, **options)(function))
+        return cast("Function", _kept(njit, function, nogil=True, **options))
 
     return decorate
+
+
+def c_function(signature: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile at once for a library to call; the result's ``address`` is what it is given."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        return _kept(cfunc, function, signature, error_model="numpy")
+
+    return decorate
+
+
+def _kept(decorator: Any, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    try:
+        return decorator(*arguments, cache=True, **options)(function)
+    except RuntimeError as error:
+        if NOWHERE not in str(error):
+            raise
+        return decorator(*arguments, **options)(function)

@@ -32,9 +32,8 @@ class PlainRatings:
     def parse(self, block: bytes, movies: KnownMovies) -> PlainBlock:
         """Parse those lines of a block that are plain and good."""
         n_lines = count_lines(block)
-        user_ids, movie_ids, times, ratings = (
-            np.empty(n_lines, kind) for kind in (np.int64, np.int64, np.int64, np.float64)
-        )
+        user_ids, movie_ids, times = (np.empty(n_lines, np.int64) for _ in range(3))
+        ratings = np.empty(n_lines, np.float64)
         starts, good = np.empty(n_lines + 1, np.int64), np.empty(n_lines, np.bool_)
         ended = block if block.endswith(b"\n") else block + b"\n"
         _parse(np.frombuffer(ended, np.uint8), user_ids, movie_ids, ratings, times, starts, good)

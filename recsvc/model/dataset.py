@@ -7,6 +7,7 @@ in the order of their ids, so that a tie between indices is a tie between ids.
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,9 @@ from scipy import sparse
 Ids = npt.NDArray[np.int64]  # external
 Indices = npt.NDArray[np.int32]  # internal
 Csr = sparse.csr_array
+
+#: Ids up to here, or up to so many times their number, are looked up in a table.
+_TABLE_IDS, _TABLE_SHARE = 2**20, 16
 
 
 class IdMap:
@@ -42,12 +46,30 @@ class IdMap:
         Raises:
             KeyError: an id is not in the map.
         """
-        places = np.searchsorted(self.ids, ids)
-        found = places < len(self.ids)
-        found[found] = self.ids[places[found]] == ids[found]
+        if not len(self):
+            places, found = np.zeros(len(ids), np.int32), np.zeros(len(ids), np.bool_)
+        else:
+            places = self._places(ids)
+            found = self.ids.take(places, mode="clip") == ids
         if not found.all():
             raise KeyError(int(ids[~found][0]))
-        return places.astype(np.int32)
+        return places.astype(np.int32, copy=False)
+
+    def _places(self, ids: Ids) -> npt.NDArray[np.signedinteger]:
+        """Find the index of each id, and some index for one that is not in the map."""
+        if self._table is None:
+            return np.searchsorted(self.ids, ids)
+        return self._table.take(ids, mode="clip")
+
+    @cached_property
+    def _table(self) -> Indices | None:
+        """The index of each id up to the largest, where that takes little memory."""
+        smallest, largest = int(self.ids[0]), int(self.ids[-1])
+        if smallest < 0 or largest > max(_TABLE_IDS, _TABLE_SHARE * len(self)):
+            return None
+        table = np.zeros(largest + 1, np.int32)
+        table[self.ids] = np.arange(len(self), dtype=np.int32)
+        return table
 
 
 class RatingColumns(NamedTuple):

@@ -1,14 +1,11 @@
 """How rows from a file relate to those in the database: new, changed or unchanged."""
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 
 Int64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -74,63 +71,3 @@ def _equal(left: "pd.Series[Any]", right: "pd.Series[Any]") -> Mask:
         return np.asarray(old.to_numpy() == new.to_numpy(), dtype=bool)
     missing = old.isna() & new.isna()
     return np.asarray((old == new).fillna(value=False).astype(bool) | missing, dtype=bool)
-
-
-@dataclass(frozen=True)
-class PackedKeys:
-    """Keys of several integers, each packed into one."""
-
-    lowest: list[int]  #: of each column
-    spans: list[int]  #: highest - lowest + 1 of each column
-    codes: Int64  #: the packed keys, ascending
-
-    @classmethod
-    def of(cls, columns: list[Int64]) -> "PackedKeys | None":
-        """Pack the keys of rows in key order; ``None`` if they do not fit into one integer."""
-        lowest = [int(column.min()) for column in columns]
-        spans = [int(column.max()) - low + 1 for column, low in zip(columns, lowest, strict=True)]
-        if math.prod(spans) > _MOST_CODES:
-            return None
-        return cls(lowest, spans, _packed(columns, lowest, spans))
-
-    def find(self, columns: list[Int64]) -> tuple[Mask, Int64]:
-        """Look up keys: whether each is among these, and for those that are, where."""
-        among = np.ones(len(columns[0]), dtype=bool)
-        for column, low, span in zip(columns, self.lowest, self.spans, strict=True):
-            among &= (column >= low) & (column <= low + span - 1)
-        codes = _packed([column[among] for column in columns], self.lowest, self.spans)
-        places = np.searchsorted(self.codes, codes).clip(max=len(self.codes) - 1)
-        exact = self.codes[places] == codes
-        among[among] = exact
-        return among, places[exact]
-
-
-def _packed(columns: list[Int64], lowest: list[int], spans: list[int]) -> Int64:
-    codes = np.zeros(len(columns[0]), dtype=np.int64)
-    for column, low, span in zip(columns, lowest, spans, strict=True):
-        codes *= span
-        codes += column - low
-    return codes
-
-
-def compare_batches(
-    existing: Iterable[pa.RecordBatch], incoming: pd.DataFrame, keys: PackedKeys, n_keys: int
-) -> Changes:
-    """Sort incoming rows as :func:`compare` does, without holding all existing rows at once.
-
-    Args:
-        existing: batches of numbers, none missing, in the columns of ``incoming``.
-        incoming: the rows, in key order.
-        keys: their keys.
-        n_keys: how many columns, from the left, are the key.
-    """
-    columns = [incoming[name].to_numpy() for name in incoming.columns]
-    there, same = np.zeros((2, len(incoming)), dtype=bool)
-    for batch in existing:
-        values = [column.to_numpy() for column in batch.columns]
-        found, places = keys.find(values[:n_keys])
-        there[places] = same[places] = True
-        for old, new in zip(values[n_keys:], columns[n_keys:], strict=True):
-            same[places] &= old[found] == new[places]
-    inserted = incoming.loc[~there] if there.any() else incoming
-    return Changes(inserted, incoming.loc[there & ~same], int(same.sum()))

@@ -17,6 +17,7 @@ from recsvc.errors import (
     DiskFullError,
     RecsvcError,
 )
+from recsvc.store.sqlite_connection import PackingConnection
 
 # SQLite has one writer, and an ingest of 25 million ratings writes for minutes.
 BUSY_TIMEOUT_MS = 600_000
@@ -50,7 +51,7 @@ def open_engine(url: sa.URL, *, create: bool = False) -> sa.Engine:
     """
     if url.drivername == "sqlite":
         _require_file(Path(url.database or ""), create=create)
-        engine = sa.create_engine(url)
+        engine = sa.create_engine(url, connect_args={"factory": PackingConnection})
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
     else:

@@ -1,6 +1,6 @@
 """Source tables as ingest sees them: what is there, and how to bring in what differs."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from recsvc.store import schema
 from recsvc.store.bulk import fill, insert, upsert
-from recsvc.store.changes import Changes, PackedKeys, compare, compare_batches
+from recsvc.store.changes import Changes, compare
+from recsvc.store.rating_changes import compare_ratings
 from recsvc.store.snapshot import Snapshot
 
 Write = Callable[[sa.Connection, pd.DataFrame, pd.DataFrame], None]
@@ -21,15 +22,11 @@ Write = Callable[[sa.Connection, pd.DataFrame, pd.DataFrame], None]
 
 def find_changes(database: Snapshot, file: str, incoming: pd.DataFrame, key: list[str]) -> Changes:
     """Sort the rows of a file, in key order, into new, changed and unchanged."""
-    if file == "ratings.csv" and len(incoming):
-        keys = PackedKeys.of([incoming[column].to_numpy() for column in key])
-        if keys is not None:
-            return compare_batches(_rating_batches(database), incoming, keys, len(key))
+    if file == "ratings.csv":
+        ratings = schema.ratings
+        batches = database.batches(sa.select(ratings), packed_by=ratings.c.user_id)
+        return compare_ratings(batches, incoming)
     return compare(existing_rows(database, file), incoming, key)
-
-
-def _rating_batches(database: Snapshot) -> Iterable[pa.RecordBatch]:
-    return database.batches(sa.select(schema.ratings), packed_by=schema.ratings.c.user_id)
 
 
 def existing_rows(database: Snapshot, file: str) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recsvc.errors import SourceDataError
@@ -98,6 +98,7 @@ lines = st.lists(
 blocks = st.tuples(lines, good_lines | st.just("")).map(lambda parts: parts[0] + parts[1].encode())
 
 
+@settings(deadline=None)  # the first call compiles
 @given(blocks)
 @example(b"1,1,4.0,5\r2,1,4.0,6\n\n1,1,4.0,9\n")
 @example(b"1,1,4.0,5\r\r\n1,2,4.0,5\r\n")
@@ -112,11 +113,13 @@ def test_both_readers_find_the_same_rows_and_the_same_bad_lines(block: bytes) ->
     assert bad == expected_bad
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40).map(lambda data: data.translate(bytes(b"012.,,\n\r" * 32))))
 def test_both_readers_agree_on_noise(block: bytes) -> None:
     assert fast(block) == line_by_line(block)
 
 
+@settings(deadline=None)
 @given(st.floats(0.5, 5.0))
 def test_ratings_are_the_nearest_doubles(rating: float) -> None:
     _, rows, _ = PlainRatings().parse(f"1,1,{rating!r},5\n1,1,{rating:.40f},5\n".encode(), MOVIES)
@@ -142,6 +145,7 @@ def test_without_any_movie_there_is_no_good_line() -> None:
     assert (len(rows), others) == (0, [(0, b"1,1,4.0,5")])
 
 
+@settings(deadline=None)
 @given(block=blocks, size=st.integers(1, 40))
 def test_rows_and_line_numbers_do_not_depend_on_where_blocks_end(
     block: bytes, size: int, tmp_path_factory: pytest.TempPathFactory

@@ -2,13 +2,11 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsvc.store.changes import PackedKeys, compare, compare_batches
+from recsvc.store.changes import compare
 
 TOP = 2**63 - 1
 KINDS = {"a": "int64", "b": "str", "n": "Int64", "x": "float64", "t": "str"}
@@ -71,37 +69,3 @@ def test_keys_of_more_combinations_than_64_bits_are_kept_apart() -> None:
     changes = compare(rows, shifted, names)
     assert (len(changes.inserted), changes.unchanged) == (400, 0)
     assert compare(rows, rows, names).unchanged == 400
-
-
-numeric_tables = st.dictionaries(
-    st.tuples(st.sampled_from([0, 1, 2, 2**40]), st.sampled_from([3, 4, 2**20])),
-    st.tuples(st.sampled_from([0.5, 3.7, 3.7000000000000006]), st.sampled_from([0, 2**53, TOP])),
-    max_size=12,
-)
-
-
-def numeric(rows: dict[tuple[int, int], tuple[float, int]]) -> pd.DataFrame:
-    listed = [(*key, *value) for key, value in rows.items()]
-    return pd.DataFrame(listed, columns=["a", "b", "x", "n"])
-
-
-@given(existing=numeric_tables, incoming=numeric_tables.filter(bool), size=st.integers(1, 5))
-def test_batches_say_the_same_as_the_whole(
-    existing: dict[tuple[int, int], Any], incoming: dict[tuple[int, int], Any], size: int
-) -> None:
-    rows = numeric(dict(sorted(incoming.items())))
-    keys = PackedKeys.of([rows["a"].to_numpy(), rows["b"].to_numpy()])
-    assert keys is not None
-    batches = pa.Table.from_pandas(numeric(existing)).to_batches(size) if existing else []
-    changes = compare_batches(batches, rows, keys, 2)
-    expected = compare(numeric(existing), rows, ["a", "b"])
-    pd.testing.assert_frame_equal(changes.inserted, expected.inserted)
-    pd.testing.assert_frame_equal(changes.updated, expected.updated)
-    assert changes.unchanged == expected.unchanged
-
-
-def test_keys_that_do_not_fit_into_one_integer_are_not_packed() -> None:
-    far = np.array([0, TOP], dtype=np.int64)
-    assert PackedKeys.of([far, far]) is None
-    near = np.array([TOP - 1, TOP], dtype=np.int64)
-    assert PackedKeys.of([near, near]) is not None
