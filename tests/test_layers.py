@@ -11,7 +11,13 @@ PACKAGE = ROOT / "recsvc"
 
 INGEST, MODEL, STORE = "recsvc.ingest", "recsvc.model", "recsvc.store"
 REPORT = "recsvc.report"
-LEAVES = {"recsvc.settings", "recsvc.errors", "recsvc.checkpoints", "recsvc.compiling"}
+LEAVES = {
+    "recsvc.settings",
+    "recsvc.errors",
+    "recsvc.ahead",
+    "recsvc.checkpoints",
+    "recsvc.compiling",
+}
 
 #: What a room may import of recsvc, besides itself and the leaves.
 ALLOWED = {

@@ -7,9 +7,7 @@ once with a compiled kernel, so that both halves of the work run on all cores an
 
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -17,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from recsvc.ahead import map_ahead
 from recsvc.errors import TrainingDivergedError
 from recsvc.model.factors import Factors, Float32
 
@@ -110,18 +109,8 @@ def _score_blocks(
         finally:
             scorers.put(scorer)
 
-    pending: deque[Future[Result]] = deque()
-    with _single_threaded_blas.hold(), ThreadPoolExecutor(threads) as pool:
-        try:
-            for start in starts:
-                pending.append(pool.submit(work, start))
-                if len(pending) > 2 * threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+    with _single_threaded_blas.hold():
+        yield from map_ahead(work, starts, threads)
 
 
 class _Scorer:

@@ -13,7 +13,7 @@ import numpy as np
 from numba import carray, types  # type: ignore[attr-defined]  # the one is not in its __all__
 
 from recsvc.compiling import c_function
-from recsvc.store.sqlite_connection import python_library
+from recsvc.store.sqlite_library import python_library
 
 _INTEGER, _REAL = 1, 2  # https://sqlite.org/c3ref/c_blob.html
 _MISMATCH = 20  # https://sqlite.org/rescode.html
@@ -83,9 +83,11 @@ def _step(context: Any, n_values: Any, values: Any) -> None:
 
 @c_function(types.void(_Pointer))
 def _finish(context: Any) -> None:
-    """Return the group's string as a blob; SQLite gives a group without rows a zeroed state."""
+    """Return the group's string as a blob, or NULL for no rows, whose state SQLite has zeroed."""
     state = carray(_aggregate_context(context, 8 * _N_WORDS), _N_WORDS)
     string = np.uint64(state[_STRING])
+    if string == 0:
+        return
     error = _MISMATCH if state[_REFUSED] else _str_errcode(string)
     length = np.uint64(_str_length(string))
     text = _str_finish(string)

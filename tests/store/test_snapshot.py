@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from recsvc.errors import DatabaseUnreachableError
 from recsvc.store import snapshot as module
+from recsvc.store import sqlite_source
 from recsvc.store.bulk import insert
 from recsvc.store.engine import is_sqlite, open_engine, writing
 from recsvc.store.schema import links, movies, ratings, users
@@ -119,7 +120,7 @@ def test_a_connection_lost_among_the_rows_says_that_the_database_does_not_answer
 def test_rows_come_in_batches_of_bounded_size(
     filled: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BATCH_ROWS", 2)
+    monkeypatch.setattr(sqlite_source, "BATCH_ROWS", 2)
     with snapshot(filled) as database:
         batches = list(database.batches(sa.select(ratings).order_by(ratings.c.rating)))
     if is_sqlite(filled):
@@ -150,7 +151,7 @@ def test_packed_rows_are_the_same_rows(
     high = (ratings.c.rating >= sa.bindparam("least", 4.0)).label("high")
     query = sa.select(*ratings.c, high).where(ratings.c.rating < sa.bindparam("most", 4.9))
     with pytest.MonkeyPatch.context() as patch, snapshot(filled) as database:
-        patch.setattr(module, "BATCH_GROUPS", groups)
+        patch.setattr(sqlite_source, "BATCH_KEYS", groups)
         packed = database.frame(query, packed_by=ratings.c.user_id)
         plain = database.frame(query)
     assert sorted(map(tuple, packed.to_numpy(object))) == sorted(

@@ -1,0 +1,53 @@
+"""The SQLite library that Python itself uses, by its C interface.
+
+Python does not show SQLite's address of a connection, which the C interface asks for. SQLite gives
+it to an "automatic extension", a function that it calls whenever a connection is opened
+(https://sqlite.org/c3ref/auto_extension.html).
+"""
+
+import _sqlite3
+import ctypes
+import sqlite3
+import threading
+from collections.abc import Callable
+
+_opening = threading.local()  # the handle of the connection that this thread opens
+_lock = threading.Lock()
+
+
+def python_library() -> ctypes.CDLL:
+    """Return what holds that library: Python's own module, which leads to it.
+
+    A second copy of the library would be dangerous (:mod:`recsvc.store.sqlite_source`).
+    """
+    return ctypes.CDLL(getattr(_sqlite3, "__file__", None))
+
+
+def handle_of(opening: Callable[[], None]) -> int | None:
+    """Open a connection; return SQLite's address of it, or ``None`` where that cannot be had.
+
+    It cannot where SQLite is built into Python and its functions are hidden.
+    """
+    _opening.handle = None
+    try:
+        library = python_library()
+        register, cancel = library.sqlite3_auto_extension, library.sqlite3_cancel_auto_extension
+    except (AttributeError, OSError):
+        opening()
+        return None
+    with _lock:
+        register(_notice)
+        try:
+            opening()
+        finally:
+            cancel(_notice)
+    handle: int | None = _opening.handle
+    return handle
+
+
+def _remember(handle: int, _message: int, _interface: int) -> int:
+    _opening.handle = handle
+    return sqlite3.SQLITE_OK
+
+
+_notice = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3)(_remember)

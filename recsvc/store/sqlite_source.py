@@ -1,0 +1,126 @@
+"""Whole columns out of SQLite, through Python's own ``sqlite3``.
+
+Numbers by the million are packed by SQLite itself (:mod:`recsvc.store.sqlite_connection`) and read
+over several connections that see the same moment, one for each core. ADBC is no way to read them:
+it brings a second copy of the SQLite library, and two copies in one process release each other's
+locks (https://sqlite.org/howtocorrupt.html, section 2.2.1).
+"""
+
+import os
+import queue
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any, cast
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from recsvc.ahead import map_ahead
+from recsvc.store.engine import reading
+from recsvc.store.packing import schema_of, unlabelled, unpacked
+from recsvc.store.sqlite_connection import PackingConnection
+
+BATCH_ROWS = 65_536
+BATCH_KEYS = 512
+MOST_CONNECTIONS = 4
+
+
+class SqliteSource:
+    """Runs queries that all see one moment; see :class:`recsvc.store.snapshot.Source`."""
+
+    def __init__(self, connections: Sequence[sa.Connection]) -> None:
+        self._connections = connections
+
+    @classmethod
+    @contextmanager
+    def open(cls, engine: sa.Engine) -> Iterator["SqliteSource"]:
+        """Begin a transaction for each core."""
+        number = min(os.cpu_count() or 1, MOST_CONNECTIONS)
+        with _at_one_moment(engine, number) as connections:
+            yield cls(connections)
+
+    def batches(self, query: sa.Select[Any]) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a query; no batch at all where there are none."""
+        schema = schema_of(query)
+        for rows in _fetch(self._connections[0], query, BATCH_ROWS):
+            arrays = map(_array, zip(*rows, strict=True), schema.types)
+            yield pa.RecordBatch.from_arrays(list(arrays), schema=schema)
+
+    def packed_batches(self, query: sa.Select[Any], by: sa.Column[Any]) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a query of numbers, in ranges of the column ``by``.
+
+        Its values are known without a look at the rows: it refers to the table that has them.
+        """
+        schema = schema_of(query)
+        packed = sa.func.packed(*map(unlabelled, query.selected_columns)).label("packed")
+        part = query.with_only_columns(packed).where(
+            by.between(sa.bindparam("low"), sa.bindparam("high"))
+        )
+        free: queue.SimpleQueue[sa.Connection] = queue.SimpleQueue()
+        for connection in self._connections:
+            cast("PackingConnection", connection.connection.driver_connection).add_packed()
+            free.put(connection)
+
+        def read(bounds: tuple[int, int]) -> pa.RecordBatch | None:
+            connection = free.get()
+            try:
+                (((blob,),),) = _fetch(connection, part, 1, low=bounds[0], high=bounds[1])
+            finally:
+                free.put(connection)
+            if blob is None:
+                return None
+            return pa.RecordBatch.from_arrays(unpacked([blob], schema.types, "="), schema=schema)
+
+        batches = map_ahead(read, self._ranges(by), len(self._connections))
+        yield from (batch for batch in batches if batch is not None)
+
+    def _ranges(self, by: sa.Column[Any]) -> Iterator[tuple[int, int]]:
+        (reference,) = by.foreign_keys
+        key = reference.column
+        for rows in _fetch(self._connections[0], sa.select(key).order_by(key), BATCH_KEYS):
+            yield rows[0][0], rows[-1][0]
+
+
+@contextmanager
+def _at_one_moment(engine: sa.Engine, number: int) -> Iterator[list[sa.Connection]]:
+    """Begin transactions that see the same: nothing was committed from the first to the last."""
+    with ExitStack() as stack:
+        watch = stack.enter_context(closing(engine.raw_connection()))
+        while True:
+            attempt = stack.enter_context(ExitStack())
+            before = _data_version(watch)
+            connections = [attempt.enter_context(reading(engine)) for _ in range(number)]
+            for connection in connections:  # a transaction sees what is there when it first reads
+                connection.exec_driver_sql("SELECT 1 FROM sqlite_schema LIMIT 1")
+            if _data_version(watch) == before:
+                break
+            attempt.close()
+        yield connections
+
+
+def _data_version(connection: sa.PoolProxiedConnection) -> int:
+    """Return a number that is another one after each commit of any other connection."""
+    (version,) = connection.cursor().execute("PRAGMA data_version").fetchone()
+    return int(version)
+
+
+def _fetch(
+    connection: sa.Connection, query: sa.Select[Any], size: int, **values: int
+) -> Iterator[Sequence[Any]]:
+    compiled = query.compile(dialect=connection.dialect)
+    parameters = compiled.construct_params(values)
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(
+            str(compiled), tuple(parameters[name] for name in compiled.positiontup or [])
+        )
+        while rows := cursor.fetchmany(size):
+            yield rows
+    finally:
+        cursor.close()
+
+
+def _array(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_boolean(kind):
+        return pa.array(values, pa.int8()).cast(kind)
+    return pa.array(values, kind)
