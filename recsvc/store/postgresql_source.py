@@ -59,11 +59,14 @@ class PostgresqlSource:
                 raise _unreachable(self._url) from error
 
     def packed_batches(self, query: sa.Select[Any], by: sa.Column[Any]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a query of numbers, those that share their first one as one value.
+        """Yield the rows of a query, those of numbers that share the first one as one value.
 
         In order, PostgreSQL reads the groups with several processes.
         """
         schema = schema_of(query)
+        if pa.string() in schema.types:
+            yield from self.batches(query)
+            return
         row = functools.reduce(sa.ColumnElement.concat, map(_sent, query.selected_columns[1:]))
         packed = sa.func.string_agg(row, sa.literal_column("''::bytea")).label("packed")
         for batch in self.batches(query.with_only_columns(by, packed).group_by(by).order_by(by)):

@@ -20,7 +20,7 @@ class Source(Protocol):
         """Yield the rows of a query; no batch at all where there are none."""
 
     def packed_batches(self, query: sa.Select[Any], by: sa.Column[Any]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a query of numbers, fast, in ascending order of the column ``by``."""
+        """Yield the rows of a query, those that share a value of the column ``by`` together."""
 
 
 class Snapshot:
@@ -37,8 +37,8 @@ class Snapshot:
         Args:
             query: what to select.
             packed_by: the first column, where there are many rows, it refers to another table, and
-                all columns are numbers of which none is missing. Rows then come several times as
-                fast, and in ascending order of this column.
+                all columns are numbers or texts of which none is missing. Rows then come several
+                times as fast, and as a rule in the order of this column.
         """
         if packed_by is None:
             return self._source.batches(query)

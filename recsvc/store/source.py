@@ -63,22 +63,22 @@ def read_tags(database: Snapshot, min_tag_freq: int) -> pd.DataFrame:
     Returns:
         Columns movie_id, tag_key, applications, first_user_id; each movie and tag once.
     """
-    frequent = (
-        sa.select(tags.c.tag_key)
-        .group_by(tags.c.tag_key)
-        .having(sa.func.count() >= sa.bindparam("min_tag_freq", min_tag_freq))
-    )
-    query = (
+    given = sa.func.count()
+    counted = (
         sa.select(
             tags.c.movie_id,
             tags.c.tag_key,
-            sa.func.count().label("applications"),
+            given.label("applications"),
             sa.func.min(tags.c.user_id).label("first_user_id"),
+            sa.func.sum(given).over(partition_by=tags.c.tag_key).label("frequency"),
         )
-        .where(tags.c.tag_key.in_(frequent))
-        .group_by(tags.c.movie_id, tags.c.tag_key)
+        .group_by(tags.c.tag_key, tags.c.movie_id)  # the order of the window: sorted but once
+        .subquery()
     )
-    return database.frame(query)
+    columns = [column for column in counted.c if column.name != "frequency"]
+    return database.frame(
+        sa.select(*columns).where(counted.c.frequency >= sa.bindparam("min_tag_freq", min_tag_freq))
+    )
 
 
 def read_user_features(database: Snapshot) -> pd.DataFrame:

@@ -42,7 +42,7 @@ def existing_rows(database: Snapshot, file: str) -> pd.DataFrame:
         case "ratings.csv":
             return database.frame(sa.select(schema.ratings))
         case _:
-            return database.frame(sa.select(schema.tags))
+            return database.frame(sa.select(schema.tags), packed_by=schema.tags.c.user_id)
 
 
 def _movies(database: Snapshot) -> pd.DataFrame:

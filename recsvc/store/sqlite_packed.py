@@ -15,7 +15,7 @@ from numba import carray, types  # type: ignore[attr-defined]  # the one is not 
 from recsvc.compiling import c_function
 from recsvc.store.sqlite_library import python_library
 
-_INTEGER, _REAL = 1, 2  # https://sqlite.org/c3ref/c_blob.html
+_INTEGER, _REAL, _TEXT = 1, 2, 3  # https://sqlite.org/c3ref/c_blob.html
 _MISMATCH = 20  # https://sqlite.org/rescode.html
 _UTF8, _DETERMINISTIC = 0x1, 0x800  # https://sqlite.org/c3ref/c_deterministic.html
 _COPY = np.uint64(2**64 - 1)  # https://sqlite.org/c3ref/c_static.html
@@ -32,8 +32,11 @@ _INTERFACE = {
     "sqlite3_value_type": types.intc(_Pointer),
     "sqlite3_value_int64": types.int64(_Pointer),
     "sqlite3_value_double": types.float64(_Pointer),
+    "sqlite3_value_text": _Pointer(_Pointer),
+    "sqlite3_value_bytes": types.intc(_Pointer),
     "sqlite3_str_new": _Pointer(_Pointer),
     "sqlite3_str_append": types.void(_Pointer, _Pointer, types.intc),
+    "sqlite3_str_appendchar": types.void(_Pointer, types.intc, types.int8),
     "sqlite3_str_errcode": types.intc(_Pointer),
     "sqlite3_str_length": types.intc(_Pointer),
     "sqlite3_str_finish": _Pointer(_Pointer),
@@ -46,8 +49,11 @@ _INTERFACE = {
     _value_type,
     _value_int64,
     _value_double,
+    _value_text,
+    _value_bytes,
     _str_new,
     _str_append,
+    _str_appendchar,
     _str_errcode,
     _str_length,
     _str_finish,
@@ -68,17 +74,27 @@ def _step(context: Any, n_values: Any, values: Any) -> None:
     state = carray(_aggregate_context(context, 8 * _N_WORDS), _N_WORDS)
     if state[_STRING] == 0:
         state[_STRING] = np.int64(_str_new(0))
-    row = state[_ROW:]
+    string, row = np.uint64(state[_STRING]), state[_ROW:]
+    n_words = 0
     for place in range(n_values):
         value = carray(values, n_values)[place]
         kind = _value_type(value)
         if kind == _REAL:
-            row.view(np.float64)[place] = _value_double(value)
+            row.view(np.float64)[n_words] = _value_double(value)
         elif kind == _INTEGER:
-            row[place] = _value_int64(value)
+            row[n_words] = _value_int64(value)
+        elif kind == _TEXT:
+            text = _value_text(value)
+            length = _value_bytes(value)
+            row[n_words] = length
+            _str_append(string, row.ctypes.data, np.int32(8 * n_words + 8))
+            _str_append(string, text, length)
+            _str_appendchar(string, -length % 8, np.int8(0))
+            n_words = -1
         else:
             state[_REFUSED] = 1
-    _str_append(np.uint64(state[_STRING]), row.ctypes.data, np.int32(8 * n_values))
+        n_words += 1
+    _str_append(string, row.ctypes.data, np.int32(8 * n_words))
 
 
 @c_function(types.void(_Pointer))

@@ -47,7 +47,7 @@ class SqliteSource:
             yield pa.RecordBatch.from_arrays(list(arrays), schema=schema)
 
     def packed_batches(self, query: sa.Select[Any], by: sa.Column[Any]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a query of numbers, in ranges of the column ``by``.
+        """Yield the rows of a query of numbers and texts, in ranges of the column ``by``.
 
         Its values are known without a look at the rows: it refers to the table that has them.
         """
@@ -74,11 +74,11 @@ class SqliteSource:
         batches = map_ahead(read, self._ranges(by), len(self._connections))
         yield from (batch for batch in batches if batch is not None)
 
-    def _ranges(self, by: sa.Column[Any]) -> Iterator[tuple[int, int]]:
+    def _ranges(self, by: sa.Column[Any]) -> list[tuple[int, int]]:
         (reference,) = by.foreign_keys
         key = reference.column
-        for rows in _fetch(self._connections[0], sa.select(key).order_by(key), BATCH_KEYS):
-            yield rows[0][0], rows[-1][0]
+        keys = _fetch(self._connections[0], sa.select(key).order_by(key), BATCH_KEYS)
+        return [(rows[0][0], rows[-1][0]) for rows in keys]
 
 
 @contextmanager

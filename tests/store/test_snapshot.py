@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pandas as pd
 import pyarrow as pa
@@ -14,8 +16,8 @@ from recsvc.errors import DatabaseUnreachableError
 from recsvc.store import snapshot as module
 from recsvc.store import sqlite_source
 from recsvc.store.bulk import insert
-from recsvc.store.engine import is_sqlite, open_engine, writing
-from recsvc.store.schema import links, movies, ratings, users
+from recsvc.store.engine import is_sqlite, open_engine, reading, writing
+from recsvc.store.schema import links, movies, ratings, tags, users
 from recsvc.store.snapshot import snapshot
 
 TOP = 2**63 - 1
@@ -159,6 +161,63 @@ def test_packed_rows_are_the_same_rows(
     )
     if len(plain):
         assert list(packed.dtypes) == list(plain.dtypes)
+
+
+@settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    written=st.sets(
+        st.tuples(
+            st.sampled_from([1, TOP]),
+            st.sampled_from([1, 2, TOP]),
+            st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20),
+        ),
+        max_size=12,
+    )
+)
+def test_packed_texts_are_the_same_texts(
+    filled: sa.Engine, written: set[tuple[int, int, str]]
+) -> None:
+    rows = pd.DataFrame(sorted(written), columns=["user_id", "movie_id", "tag"])
+    with writing(filled) as connection:
+        connection.execute(sa.delete(tags))
+        insert(connection, tags, rows.assign(tag_key="x", tagged_at=7))
+    with snapshot(filled) as database:
+        packed = database.frame(sa.select(tags), packed_by=tags.c.user_id)
+    found = {tuple(row) for row in packed.to_numpy(object)}
+    assert found == {(*row, "x", 7) for row in written}
+    assert len(packed) == len(written)
+
+
+def test_connections_that_read_together_see_the_same_moment(
+    filled: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_sqlite(filled):
+        pytest.skip("PostgreSQL is read over one connection")
+    monkeypatch.setattr(sqlite_source.os, "cpu_count", lambda: 3)
+    begun = []
+
+    @contextmanager
+    def interrupted(engine: sa.Engine) -> Iterator[sa.Connection]:
+        """Commit something when the second of the first three transactions begins."""
+        with reading(engine) as connection:
+            begun.append(connection)
+            if len(begun) == 2:
+                begun[0].exec_driver_sql("SELECT * FROM users").all()
+                with writing(engine) as other:
+                    insert(other, users, pd.DataFrame({"user_id": [2]}))
+            yield connection
+
+    monkeypatch.setattr(sqlite_source, "reading", interrupted)
+    with sqlite_source.SqliteSource.open(filled) as source:
+        assert len(begun) == 6
+        counts = [c.scalar(sa.select(sa.func.count()).select_from(users)) for c in begun[3:]]
+        (batch,) = source.batches(sa.select(users))
+    assert counts == [3, 3, 3]
+    assert batch.num_rows == 3
 
 
 def test_all_reads_see_the_moment_of_the_first(filled: sa.Engine) -> None:
