@@ -7,7 +7,9 @@ from typing import NamedTuple
 #: The first epoch of this many positives would be one block; see ``plan_epoch``.
 POSITIVES_OF_ONE_BLOCK = 1_000
 MIN_BLOCKS = 4
-#: Visiting a user costs as much as a positive, so that later epochs take several in one visit.
+#: With a single one, the positives of a user in a part would follow one another.
+MIN_ROUNDS = 2
+#: Visiting a user costs as much as a positive, so that a visit takes several.
 POSITIVES_PER_VISIT = 8
 
 
@@ -34,8 +36,8 @@ def plan_epoch(epoch: int, n_positives: int, n_shards: int, blocks_per_epoch: in
 
     AdaGrad's steps fall with the root of what was seen, so blocks may grow with it: after ``n``
     positives, repeats included, there were ``sqrt(n / POSITIVES_OF_ONE_BLOCK)`` blocks. Early
-    steps are large; that is where meeting often, and changing users often, pays
-    (docs/training.md has the measurements).
+    steps are large; that is where stepping tokens often pays (docs/training.md has the
+    measurements).
 
     Args:
         epoch: from 1 up.
@@ -46,10 +48,10 @@ def plan_epoch(epoch: int, n_positives: int, n_shards: int, blocks_per_epoch: in
     >>> [plan_epoch(epoch, 10_000_000, 8).n_blocks for epoch in (1, 2, 3, 25)]
     [100, 41, 32, 10]
     >>> plan_epoch(1, 40_000, 8)
-    EpochPlan(n_rounds=1, n_blocks=6, positives_per_visit=1)
+    EpochPlan(n_rounds=2, n_blocks=6, positives_per_visit=8)
     """
     blocks_of_first = math.sqrt(n_positives / POSITIVES_OF_ONE_BLOCK)
     share = math.sqrt(epoch) - math.sqrt(epoch - 1)
     n_blocks = blocks_per_epoch or max(MIN_BLOCKS, round(blocks_of_first * share))
-    n_rounds = -(-n_blocks // n_shards)
-    return EpochPlan(n_rounds, n_blocks, 1 if epoch == 1 else POSITIVES_PER_VISIT)
+    n_rounds = max(MIN_ROUNDS, -(-n_blocks // n_shards))
+    return EpochPlan(n_rounds, n_blocks, POSITIVES_PER_VISIT)
