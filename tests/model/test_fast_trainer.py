@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lightfm import LightFM
 
 from recsvc.errors import TrainingDivergedError
-from recsvc.model.fast import EarlyStopping, Embeddings, carry_over, train
+from recsvc.model.fast import EarlyStopping, Embeddings, carry_over, schedule, train
 from recsvc.model.fast.kernel import Turn, positives_of_turn
 from recsvc.model.fast.schedule import EpochPlan, plan_epoch
 from recsvc.model.fast.shards import assign_shards
@@ -31,6 +31,11 @@ TINY = Hyperparameters(
     user_alpha=0.02,
     epochs=2,
 )
+
+
+@pytest.fixture(autouse=True)
+def _parts_of_few_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "MIN_PART_ITEMS", 1)
 
 
 def identity(n: int, value: float = 1.0) -> Any:
@@ -352,7 +357,26 @@ def test_blocks_grow_with_the_root_of_what_was_seen() -> None:
     blocks = np.cumsum([plan.n_blocks for plan in plans])
     expected = np.sqrt(90_000 * np.arange(1, 26))
     np.testing.assert_allclose(blocks, expected, atol=10)
-    assert plan_epoch(3, 9_000_000, n_shards=4, blocks_per_epoch=7)[:2] == (2, 7)
+    assert plan_epoch(3, 9_000_000, n_shards=4, blocks_per_epoch=17)[:2] == (5, 17)
+
+
+def test_a_catalogue_too_small_for_parts_is_trained_as_a_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(schedule, "MIN_PART_ITEMS", 64)
+    positives = sp.coo_matrix(np.tri(9, 10, dtype=np.float32))
+    found = []
+    for n_shards in (1, 8):
+        items, users = (
+            Embeddings.initial(n, TINY.components, np.random.RandomState(1)) for n in (10, 9)
+        )
+        summary = train(
+            items, users, identity(10), identity(9), positives,
+            hyperparameters=TINY, seed=1, threads=2, n_shards=n_shards,
+        )  # fmt: skip
+        assert summary.history[0].violation_rate > 0.5
+        found.append(items.embeddings.tobytes())
+    assert found[0] == found[1]
 
 
 def synthetic(n_users: int = 300, n_items: int = 200, n_groups: int = 5, seed: int = 0) -> Any:

@@ -7,10 +7,12 @@ from typing import NamedTuple
 #: The first epoch of this many positives would be one block; see ``plan_epoch``.
 POSITIVES_OF_ONE_BLOCK = 1_000
 MIN_BLOCKS = 4
-#: With a single one, the positives of a user in a part would follow one another.
-MIN_ROUNDS = 2
+#: Of a part of the catalogue; in a smaller one users may like everything, and find no negatives.
+MIN_PART_ITEMS = 64
+#: With few, the positives of a user in a part follow one another.
+MIN_ROUNDS = 4
 #: Visiting a user costs as much as a positive, so that a visit takes several.
-POSITIVES_PER_VISIT = 8
+POSITIVES_PER_VISIT = 4
 
 
 class EpochPlan(NamedTuple):
@@ -48,10 +50,19 @@ def plan_epoch(epoch: int, n_positives: int, n_shards: int, blocks_per_epoch: in
     >>> [plan_epoch(epoch, 10_000_000, 8).n_blocks for epoch in (1, 2, 3, 25)]
     [100, 41, 32, 10]
     >>> plan_epoch(1, 40_000, 8)
-    EpochPlan(n_rounds=2, n_blocks=6, positives_per_visit=8)
+    EpochPlan(n_rounds=4, n_blocks=6, positives_per_visit=4)
     """
     blocks_of_first = math.sqrt(n_positives / POSITIVES_OF_ONE_BLOCK)
     share = math.sqrt(epoch) - math.sqrt(epoch - 1)
     n_blocks = blocks_per_epoch or max(MIN_BLOCKS, round(blocks_of_first * share))
     n_rounds = max(MIN_ROUNDS, -(-n_blocks // n_shards))
     return EpochPlan(n_rounds, n_blocks, POSITIVES_PER_VISIT)
+
+
+def n_shards_for(n_items: int, n_shards: int) -> int:
+    """Return how many shards train, as many as asked for where the catalogue has parts for them.
+
+    >>> n_shards_for(1_000, 8), n_shards_for(200, 8), n_shards_for(5, 8)
+    (8, 3, 1)
+    """
+    return max(1, min(n_shards, n_items // MIN_PART_ITEMS))

@@ -20,7 +20,7 @@ from recsvc.model.fast.kernel import (
     arrange_positives,
     train_shard,
 )
-from recsvc.model.fast.schedule import EpochPlan, plan_epoch
+from recsvc.model.fast.schedule import EpochPlan, n_shards_for, plan_epoch
 from recsvc.model.fast.shards import arrange_catalogue, popular_items, split_positives
 from recsvc.model.fast.sides import Side
 from recsvc.model.fast.state import Embeddings, EpochProgress, TrainingSummary
@@ -193,7 +193,8 @@ def train(
         seed: any non-negative integer.
         threads: number of threads.
         sample_weight: weights with the entries of ``positives``, in the same order (COO).
-        n_shards: parts of the users, and of the items, that train apart within a turn.
+        n_shards: parts of the users, and of the items, that train apart within a turn; fewer where
+            there are few items.
         blocks_per_epoch: how often shared tokens are stepped in an epoch; 0 leaves it to
             ``plan_epoch``.
         first_epoch: number of the first epoch; a value above 1 continues a training, with blocks
@@ -207,6 +208,7 @@ def train(
         ValueError: if shapes do not fit together.
     """
     _check_shapes(item_features, user_features, positives, n_shards, blocks_per_epoch)
+    n_shards = n_shards_for(item_features.shape[0], n_shards)
     started = time.perf_counter()
     history: list[EpochProgress] = []
     stopped = False
