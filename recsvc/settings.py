@@ -101,14 +101,17 @@ class Recipe(BaseSettings):
         "kernel, the same bytes with one thread only",
     )
     shards: int = Field(
-        8, ge=1, le=256, description="fast: parts of the users that train apart within a block"
+        8,
+        ge=1,
+        le=256,
+        description="fast: parts of the users, and of the movies, that train apart within a turn",
     )
     blocks_per_epoch: int = Field(
         0,
         ge=0,
         le=4096,
-        description="fast: how often the shards meet in an epoch; 0 goes by the number of "
-        "positives seen: often in the first epoch, more and more rarely after it",
+        description="fast: how often shared tokens are stepped in an epoch; 0 goes by the number "
+        "of positives seen: often in the first epoch, more and more rarely after it",
     )
 
     patience: int = Field(

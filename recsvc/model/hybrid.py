@@ -89,8 +89,8 @@ class Training:
     seed: int  #: of every random number
     threads: int  #: LightFM's own kernel depends on the input alone only with one
     trainer: Trainer = "fast"  #: ``fast``, or ``lightfm`` for LightFM's own kernel
-    shards: int = 8  #: fast: parts of the users that train apart within a block
-    blocks_per_epoch: int = 0  #: fast: how often the shards meet in an epoch; 0: by what was seen
+    shards: int = 8  #: fast: parts of users and of items that train apart
+    blocks_per_epoch: int = 0  #: fast: steps of shared tokens an epoch; 0: by what was seen
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import math
 import os
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from hypothesis import strategies as st
 from lightfm import LightFM
 
 from recsvc.errors import TrainingDivergedError
-from recsvc.model.fast import EarlyStopping, Embeddings, carry_over, train
-from recsvc.model.fast.kernel import Block, positives_of_block
+from recsvc.model.fast import EarlyStopping, Embeddings, carry_over, schedule, train
+from recsvc.model.fast.kernel import Turn, positives_of_turn
 from recsvc.model.fast.schedule import EpochPlan, plan_epoch
 from recsvc.model.fast.shards import assign_shards
 from recsvc.model.hyperparameters import Hyperparameters
@@ -30,6 +31,11 @@ TINY = Hyperparameters(
     user_alpha=0.02,
     epochs=2,
 )
+
+
+@pytest.fixture(autouse=True)
+def _parts_of_few_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "MIN_PART_ITEMS", 1)
 
 
 def identity(n: int, value: float = 1.0) -> Any:
@@ -121,24 +127,41 @@ class SlowTrainer:
             values[k], values[other] = values[other], values[k]
         return values
 
-    def visits(self, users: Any, number: int, plan: EpochPlan, orders: Any) -> Any:
+    def arrange(self, seed: int, epoch: int, n_turns: int, shard_of_user: Any) -> None:
+        """Shuffle the items into parts; shuffle what each user likes in each part."""
+        n_items = self.positives.shape[1]
+        n_shards = shard_of_user.max() + 1
+        rng = np.random.default_rng([seed, epoch])
+        self.item_at = rng.permutation(n_items)
+        seeds = rng.integers(2**64, size=n_shards, dtype=np.uint64)
+        self.seeds = rng.integers(2**64, size=(n_turns, n_shards), dtype=np.uint64)
+        self.part_of = np.empty(n_items, int)
+        self.part_of[self.item_at] = np.arange(n_items) * n_shards // n_items
+        self.liked = {}
+        for shard in range(n_shards):
+            self.counter = int(seeds[shard])
+            for u in np.flatnonzero(shard_of_user == shard):
+                for part in range(n_shards):
+                    liked = np.flatnonzero(self.positives[u] & (self.part_of == part))
+                    self.liked[u, part] = self.shuffled(liked)
+
+    def visits(self, users: Any, part: int, number: int, n_shards: int, plan: EpochPlan) -> Any:
         """Users in the order of their visits, each with the positives that a block takes."""
         visits = []
         for u in users:
-            liked = np.flatnonzero(self.positives[u])
+            liked = self.liked[u, part]
             n = len(liked)
-            if number == 0:
-                orders[u] = self.shuffled(range(n))
             if n == 0:
                 continue
-            n_visits = min(math.ceil(n / plan.positives_per_visit), plan.n_blocks)
-            phase = self.below(self.mix(int(u) * self.GAMMA & self.MASK), plan.n_blocks)
+            n_visits = min(math.ceil(n / plan.positives_per_visit), plan.n_rounds)
+            mixed = self.mix(int(u * n_shards + part) * self.GAMMA & self.MASK)
+            phase = self.below(mixed, plan.n_rounds)
             low, high = (
-                (turn * n_visits + phase) // plan.n_blocks * n // n_visits
-                for turn in (number, number + 1)
+                (turn * n_visits + phase) // plan.n_rounds * n // n_visits
+                for turn in (number // n_shards, number // n_shards + 1)
             )
             if low < high:
-                visits.append((u, [liked[k] for k in orders[u][low:high]]))
+                visits.append((u, liked[low:high]))
         return self.shuffled(visits)
 
     def side(self, features: Any, values: Any, squares: Any, own: Any, pseudo: Any) -> Any:
@@ -151,14 +174,14 @@ class SlowTrainer:
 
     def run(self, seed: int, n_shards: int, n_blocks: int) -> None:
         shard_of_user = assign_shards(self.positives.sum(axis=1), n_shards)
-        orders = {}
         for epoch in range(1, self.hyper.epochs + 1):
-            plan = plan_epoch(epoch, int(self.positives.sum()), n_blocks)
-            for number in range(plan.n_blocks):
-                self.block(seed, epoch, number, plan, shard_of_user, orders)
+            plan = plan_epoch(epoch, int(self.positives.sum()), n_shards, n_blocks)
+            self.arrange(seed, epoch, plan.n_rounds * n_shards, shard_of_user)
+            for turns in plan.turns_of_blocks(n_shards):
+                self.block(turns, plan, shard_of_user)
 
-    def block(  # noqa: C901, PLR0915  (as the formulas are written, in one piece)
-        self, seed: int, epoch: int, number: int, plan: EpochPlan, shard_of_user: Any, orders: Any
+    def block(  # noqa: C901, PLR0912, PLR0915  (as the formulas are written, in one piece)
+        self, turns: range, plan: EpochPlan, shard_of_user: Any
     ) -> None:
         hyper = self.hyper
         ri, gi, wi, ti, rates_i, counts_i = self.side(
@@ -169,19 +192,22 @@ class SlowTrainer:
         )
         n_items, width = ri.shape
         d = width - 1
-        moves, growth = np.zeros_like(ri), np.zeros_like(ri)
-        gradients, total_rates = np.zeros_like(ri), 0.0
+        new_ri, new_gi, gradients = ri.copy(), gi.copy(), np.zeros_like(ri)
         new_ru, new_gu, user_gradients = ru.copy(), gu.copy(), np.zeros_like(ru)
+        rows, squares, total_rates = new_ri, new_gi, 0.0
         n_shards = shard_of_user.max() + 1
         by_shard = np.argsort(shard_of_user, kind="stable")
         popularity = [i for u in by_shard for i in np.flatnonzero(self.positives[u])]
-        for shard in range(n_shards):
+        for number, shard in product(turns, range(n_shards)):
+            if shard == 0:
+                shrink_of_turn = np.exp(-hyper.item_alpha * total_rates)
             users = np.flatnonzero(shard_of_user == shard)
-            self.counter = int(
-                np.random.SeedSequence([seed, epoch, number, shard]).generate_state(1, np.uint64)[0]
-            )
-            rows, squares, shrink = ri.copy(), gi.copy(), 1.0
-            for u, positives in self.visits(users, number, plan, orders):
+            part = (shard + number) % n_shards
+            drawn = [i for i in self.item_at if self.part_of[i] == part]
+            popular = [i for i in popularity if self.part_of[i] == part]
+            self.counter = int(self.seeds[number, shard])
+            shrink = shrink_of_turn
+            for u, positives in self.visits(users, part, number, n_shards, plan):
                 liked = np.flatnonzero(self.positives[u])
                 for positive in positives:
                     user = np.append(new_ru[u], 1.0)
@@ -189,13 +215,13 @@ class SlowTrainer:
                     negative, loss = None, 0.0
                     if hyper.loss == "bpr":
                         while negative is None:
-                            candidate = popularity[self.draw(len(popularity))]
+                            candidate = popular[self.draw(len(popular))]
                             negative = None if candidate in liked else candidate
                         gap = score - user @ rows[negative] * shrink
                         loss = self.weights[u, positive] / (1 + np.exp(gap))
                     else:
                         for sampled in range(1, hyper.max_sampled + 1):
-                            candidate = self.draw(n_items)
+                            candidate = drawn[self.draw(len(drawn))]
                             other = user @ rows[candidate] * shrink
                             if other > score - 1 and candidate not in liked:
                                 rank = max(1, (n_items - 1) // sampled)
@@ -222,14 +248,12 @@ class SlowTrainer:
                     mean_rate = rates / (width * tokens)
                     total_rates += mean_rate
                     shrink /= 1 + hyper.item_alpha * n_shards * mean_rate
-            moves += (rows - ri) * (np.sqrt(squares) + np.sqrt(gi))
-            growth += squares - gi
         shrink = np.exp(-hyper.item_alpha * total_rates)
-        step = moves / (np.sqrt(gi) + np.sqrt(gi + growth)) / wi[:, None]
-        gi += growth
         if self.own_items:
-            self.vi[: self.own_items] += step
-        self.step_tokens(self.vi, self.gi, self.own_items, ti, gradients, growth / wi[:, None] ** 2)
+            self.vi[: self.own_items] += (new_ri - ri) / wi[:, None]
+        grown = (new_gi - gi) / wi[:, None] ** 2
+        gi[:] = new_gi
+        self.step_tokens(self.vi, self.gi, self.own_items, ti, gradients, grown)
         self.vi *= shrink
         if self.own_users:
             self.vu[: self.own_users] += (new_ru - ru) / wu[:, None]
@@ -258,19 +282,23 @@ FEATURES = {
 }
 
 
+@pytest.mark.parametrize("components", [5, 19])  # 19 are a vector and a rest
+@pytest.mark.parametrize("n_blocks", [1, 3])
 @pytest.mark.parametrize("loss", ["warp", "bpr"])
 @pytest.mark.parametrize("name", FEATURES)
-def test_training_follows_the_written_formulas(name: str, loss: str) -> None:
+def test_training_follows_the_written_formulas(
+    name: str, loss: str, n_blocks: int, components: int
+) -> None:
     item_features, user_features = FEATURES[name]
     positives = random_positives(9, 12, seed=3)
     weights = sp.coo_matrix(positives)
     weights.data = np.random.default_rng(4).uniform(0.5, 2.0, positives.nnz).astype(np.float32)
-    hyper = replace(TINY, loss=loss)
+    hyper = replace(TINY, loss=loss, components=components)
     items, users = sides(item_features, user_features, hyper.components)
     slow = SlowTrainer(
         items, users, item_features, user_features, positives, weights.toarray(), hyper
     )
-    slow.run(seed=7, n_shards=2, n_blocks=2)
+    slow.run(seed=7, n_shards=2, n_blocks=n_blocks)
 
     train(
         items,
@@ -283,7 +311,7 @@ def test_training_follows_the_written_formulas(name: str, loss: str) -> None:
         threads=2,
         sample_weight=weights,
         n_shards=2,
-        blocks_per_epoch=2,
+        blocks_per_epoch=n_blocks,
     )
 
     close = {"rtol": 2e-3, "atol": 2e-5}
@@ -297,36 +325,58 @@ def test_training_follows_the_written_formulas(name: str, loss: str) -> None:
 
 @given(
     n=st.integers(0, 200),
-    n_blocks=st.integers(1, 40),
+    n_rounds=st.integers(1, 40),
     positives_per_visit=st.integers(1, 12),
     user=st.integers(0, 2**31 - 1),
+    part=st.integers(0, 7),
 )
-def test_the_blocks_of_an_epoch_take_each_positive_of_a_user_once(
-    n: int, n_blocks: int, positives_per_visit: int, user: int
+def test_the_rounds_of_an_epoch_take_each_positive_of_a_user_and_part_once(
+    n: int, n_rounds: int, positives_per_visit: int, user: int, part: int
 ) -> None:
     taken = []
-    for number in range(n_blocks):
-        block = Block(
+    for number in range(n_rounds):
+        turn = Turn(
             seed=np.uint64(0),
-            number=number,
-            n_blocks=n_blocks,
+            part=part,
+            round=number,
+            n_rounds=n_rounds,
             positives_per_visit=positives_per_visit,
-            n_shards=1,
+            n_shards=8,
             bpr=False,
             learning_rate=np.float32(0.1),
             item_alpha=0.0,
+            shrink=np.float32(1.0),
         )
-        low, high = positives_of_block(n, np.int32(user), block)
+        low, high = positives_of_turn(n, user, turn)
         taken += range(low, high)
     assert taken == list(range(n))
 
 
 def test_blocks_grow_with_the_root_of_what_was_seen() -> None:
-    plans = [plan_epoch(epoch, 9_000_000) for epoch in range(1, 26)]
+    plans = [plan_epoch(epoch, 90_000_000, n_shards=8) for epoch in range(1, 26)]
     blocks = np.cumsum([plan.n_blocks for plan in plans])
-    expected = np.sqrt(9_000 * np.arange(1, 26))
-    np.testing.assert_allclose(blocks, expected, atol=5)
-    assert plan_epoch(3, 9_000_000, blocks_per_epoch=7).n_blocks == 7
+    expected = np.sqrt(90_000 * np.arange(1, 26))
+    np.testing.assert_allclose(blocks, expected, atol=10)
+    assert plan_epoch(3, 9_000_000, n_shards=4, blocks_per_epoch=17)[:2] == (5, 17)
+
+
+def test_a_catalogue_too_small_for_parts_is_trained_as_a_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(schedule, "MIN_PART_ITEMS", 64)
+    positives = sp.coo_matrix(np.tri(9, 10, dtype=np.float32))
+    found = []
+    for n_shards in (1, 8):
+        items, users = (
+            Embeddings.initial(n, TINY.components, np.random.RandomState(1)) for n in (10, 9)
+        )
+        summary = train(
+            items, users, identity(10), identity(9), positives,
+            hyperparameters=TINY, seed=1, threads=2, n_shards=n_shards,
+        )  # fmt: skip
+        assert summary.history[0].violation_rate > 0.5
+        found.append(items.embeddings.tobytes())
+    assert found[0] == found[1]
 
 
 def synthetic(n_users: int = 300, n_items: int = 200, n_groups: int = 5, seed: int = 0) -> Any:
@@ -427,9 +477,7 @@ def test_quality_on_small_data_is_that_of_lightfm(loss: str) -> None:
 
 
 @pytest.mark.parametrize("user_tokens", [False, True])
-def test_bytes_do_not_depend_on_the_number_of_threads(
-    user_tokens: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bytes_do_not_depend_on_the_number_of_threads(user_tokens: bool) -> None:
     train_part, _, item_features = synthetic(seed=1)
     user_features = with_tokens(300, 6, 5) if user_tokens else identity(300)
     hyper = Hyperparameters(components=8, epochs=2)
@@ -443,8 +491,6 @@ def test_bytes_do_not_depend_on_the_number_of_threads(
     one = trained(1)
     assert trained(2) == one
     assert trained(3) == one
-    monkeypatch.setattr("recsvc.model.fast.shards.WAVE_BYTES", 0)
-    assert trained(2) == one, "running shards in waves changed the result"
 
 
 def test_another_seed_gives_another_model() -> None:

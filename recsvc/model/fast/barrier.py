@@ -1,183 +1,163 @@
-"""What happens between blocks: changes summed in shard order, tokens stepped, rows rebuilt.
+"""What happens between blocks: shared tokens stepped, rows moved along, both regularised.
 
-Every function works on a range of rows that no other call shares, in an order that does not depend
-on how the ranges are cut: threads may take any ranges and the bytes stay the same.
+Functions take ranges of rows or tokens, and no number depends on how the ranges are cut. The one
+sum over items is kept apart for a fixed number of ranges, which are then added in their order.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from recsvc.model.factors import Float32
 from recsvc.model.fast.compiling import compiled
-from recsvc.model.fast.kernel import Int32, ItemChanges, SideSnapshot
+from recsvc.model.fast.kernel import Int32
 from recsvc.model.fast.prefetch import prefetch
+from recsvc.model.fast.vectors import add_scaled
 
-#: How many items before its use a shard's copy is asked for.
-ITEMS_AHEAD = 4
-
-Bool = npt.NDArray[np.bool_]
+Floats3 = npt.NDArray[np.float32]
+#: How many tokens before its use a token's row is asked for.
+TOKENS_AHEAD = 16
 
 
 class TokenColumns(NamedTuple):
-    """A compressed matrix by its three arrays: rows by tokens, or tokens by rows."""
+    """The shared tokens of each row, as the three arrays of a compressed matrix."""
 
-    indptr: Int32
+    indptr: Int32  #: ``(n + 1,)``
     indices: Int32
     values: Float32
 
 
-class MergedChanges(NamedTuple):
-    """The changes of all shards in one block, valid in the rows that are ``touched``."""
-
-    touched: Bool  #: ``(n_items,)``
-    moves: Float32  #: ``(n_items, d + 1)`` moves of the rows, times the roots of their sums
-    squares: Float32  #: ``(n_items, d + 1)`` growth of the AdaGrad sums
-    gradients: Float32  #: ``(n_items, d + 1)``, empty where no token needs them
-
-
 @compiled
-def _ask_for(item: Any, slots: Any, states: Any) -> None:
-    if slots[item] >= 0:
-        prefetch(states, slots[item])
-
-
-@compiled
-def add_changes(
-    low: int, high: int, items: SideSnapshot, changes: ItemChanges, merged: MergedChanges
-) -> None:
-    """Add the changes of consecutive shards, in their order, for items ``low .. high - 1``.
-
-    The arrays of ``changes`` are stacks, with one shard in each entry of their first axis. A
-    shard moved a row with rates that its own gradients alone had lowered, on average
-    ``2 / (sqrt(G) + sqrt(G_shard))``. The move is kept with that rate divided out, so that
-    ``apply_changes`` can put the rate of all shards together in its place.
-    """
-    start_rows, start_squares = items.rows, items.squares
-    slots, states = changes.slots, changes.states
-    touched, moves, growth, sums = merged.touched, merged.moves, merged.squares, merged.gradients
-    width = start_rows.shape[1]
-    for i in range(low, high):
-        for shard in range(slots.shape[0]):
-            _ask_for(min(i + ITEMS_AHEAD, high - 1), slots[shard], states[shard])
-            slot = slots[shard, i]
-            if slot < 0:
-                continue
-            if not touched[i]:
-                touched[i] = True
-                for c in range(width):
-                    moves[i, c] = 0.0
-                    growth[i, c] = 0.0
-                for c in range(width if len(sums) else 0):
-                    sums[i, c] = 0.0
-            for c in range(width):
-                roots = np.sqrt(states[shard, slot, 1, c]) + np.sqrt(start_squares[i, c])
-                moves[i, c] += (states[shard, slot, 0, c] - start_rows[i, c]) * roots
-            for c in range(width):
-                growth[i, c] += states[shard, slot, 1, c] - start_squares[i, c]
-            for c in range(width if len(sums) else 0):
-                sums[i, c] += states[shard, slot, 2, c]
-
-
-@compiled
-def apply_changes(
+def sum_changes(
     low: int,
     high: int,
+    tokens_of_row: TokenColumns,
     weights: Float32,
-    values: Float32,
+    gradients: Float32,
     squares: Float32,
-    merged: MergedChanges,
-    shrink: np.float32,
+    earlier_squares: Float32,
+    token_gradients: Float32,
+    token_growth: Float32,
 ) -> None:
-    """Move the identity embeddings ``low .. high - 1`` and regularise them.
+    """Sum what a block did to rows ``low .. high - 1`` for each of their tokens.
 
-    ``values`` is empty for a side without identity tokens; then only the sums grow. Turns the
-    growth of the sums into that of the row's squared gradients, which the tokens need.
+    Args:
+        low: the first row.
+        high: that after the last.
+        tokens_of_row: the features.
+        weights: ``(n,)`` feature values of the identity tokens.
+        gradients: ``(n, k)`` the rows' gradients summed over the block; zeroed.
+        squares: ``(n, k)`` AdaGrad sums of the rows' identity tokens.
+        earlier_squares: ``(n, k)`` those from before the block; brought up to date.
+        token_gradients: ``(n_tokens, k)`` overwritten.
+        token_growth: ``(n_tokens, k)`` overwritten with the growth of the tokens' AdaGrad sums.
     """
-    touched, moves, growth = merged.touched, merged.moves, merged.squares
+    indptr, indices, feature_values = tokens_of_row
+    last = indptr[high] - 1
+    token_gradients[:] = np.float32(0.0)
+    token_growth[:] = np.float32(0.0)
     width = squares.shape[1]
     for i in range(low, high):
-        if touched[i]:
-            weight = weights[i]
-            if len(values):
-                for c in range(width):
-                    roots = np.sqrt(squares[i, c]) + np.sqrt(squares[i, c] + growth[i, c])
-                    values[i, c] += moves[i, c] / (roots * weight)
-            for c in range(width):
-                squares[i, c] += growth[i, c]
-                growth[i, c] /= weight * weight
-        if len(values):
-            for c in range(width):
-                values[i, c] *= shrink
+        inverse = np.float32(1.0) / (weights[i] * weights[i])
+        for c in range(width):
+            earlier_squares[i, c] = (squares[i, c] - earlier_squares[i, c]) * inverse
+        for k in range(indptr[i], indptr[i + 1]):
+            later = indices[min(k + TOKENS_AHEAD, last)]
+            prefetch(token_gradients, later)
+            prefetch(token_growth, later)
+            t = indices[k]
+            f = feature_values[k]
+            add_scaled(token_gradients, t, gradients, i, f)
+            add_scaled(token_growth, t, earlier_squares, i, f * f)
+        for c in range(width):
+            earlier_squares[i, c] = squares[i, c]
+        for c in range(width):
+            gradients[i, c] = 0.0
 
 
 @compiled
 def step_tokens(
     low: int,
     high: int,
-    rows_of_token: TokenColumns,
-    values: Float32,
+    gradients: Floats3,
+    growth: Floats3,
+    tokens: Float32,
     squares: Float32,
-    gradients: Float32,
-    touched: Bool,
-    row_gradients: Float32,
-    row_squares: Float32,
+    steps: Float32,
+    rates: Float32,
     learning_rate: np.float32,
     shrink: np.float32,
 ) -> None:
-    """One AdaGrad step of tokens ``low .. high - 1`` with the gradients of a whole block.
+    """One AdaGrad step of tokens ``low .. high - 1`` with the changes of a whole block.
 
-    ``gradients``, of the shape of ``values``, is overwritten.
+    Args:
+        low: the first token.
+        high: that after the last.
+        gradients: ``(n_ranges, n_tokens, k)``, by range of rows.
+        growth: ``(n_ranges, n_tokens, k)``, likewise.
+        tokens: ``(n_tokens, k)`` stepped, then regularised.
+        squares: ``(n_tokens, k)`` their AdaGrad sums.
+        steps: ``(n_tokens, k)`` overwritten with what was added to the tokens, regularised.
+        rates: ``(n_tokens,)`` the new learning rates are added, summed over the columns.
+        learning_rate: AdaGrad's.
+        shrink: the factor by which the block regularises.
     """
-    indptr, indices, feature_values = rows_of_token
-    width = values.shape[1]
+    width = tokens.shape[1]
     for t in range(low, high):
         for c in range(width):
-            gradients[t, c] = 0.0
-        for k in range(indptr[t], indptr[t + 1]):
-            i = indices[k]
-            if not touched[i]:
-                continue
-            f = feature_values[k]
+            steps[t, c] = 0.0
+        for part in range(gradients.shape[0]):
             for c in range(width):
-                gradients[t, c] += f * row_gradients[i, c]
+                steps[t, c] += gradients[part, t, c]
             for c in range(width):
-                squares[t, c] += f * f * row_squares[i, c]
+                squares[t, c] += growth[part, t, c]
+        total = np.float32(0.0)
         for c in range(width):
-            step = learning_rate * gradients[t, c] / np.sqrt(squares[t, c])
-            values[t, c] = (values[t, c] - step) * shrink
+            rate = learning_rate / np.sqrt(squares[t, c])
+            step = rate * steps[t, c]
+            tokens[t, c] = (tokens[t, c] - step) * shrink
+            steps[t, c] = -step * shrink
+            total += rate
+        rates[t] += total
 
 
 @compiled
-def rebuild_rows(
+def add_tokens(
     low: int,
     high: int,
-    weights: Float32,
-    identity: Float32,
     tokens_of_row: TokenColumns,
     tokens: Float32,
-    rates: Float32,
     rows: Float32,
-    token_rates: Float32,
+    keep: np.float32,
 ) -> None:
-    """Sum identity and tokens into the dense rows ``low .. high - 1``.
-
-    The learning rates of the tokens, summed over the columns in ``rates``, are summed for each row
-    into ``token_rates``.
-    """
+    """Multiply rows ``low .. high - 1`` by ``keep`` and add their tokens."""
     indptr, indices, feature_values = tokens_of_row
-    width = rows.shape[1]
+    last = indptr[high] - 1
     for i in range(low, high):
-        for c in range(width):
-            rows[i, c] = 0.0
-        if len(identity):
-            for c in range(width):
-                rows[i, c] = weights[i] * identity[i, c]
-        token_rates[i] = 0.0
+        for c in range(rows.shape[1]):
+            rows[i, c] *= keep
         for k in range(indptr[i], indptr[i + 1]):
-            t = indices[k]
-            f = feature_values[k]
-            token_rates[i] += rates[t]
-            for c in range(width):
-                rows[i, c] += f * tokens[t, c]
+            prefetch(tokens, indices[min(k + TOKENS_AHEAD, last)])
+            add_scaled(rows, i, tokens, indices[k], feature_values[k])
+
+
+@compiled
+def sum_rates(
+    low: int, high: int, tokens_of_row: TokenColumns, rates: Float32, token_rates: Float32
+) -> None:
+    """Sum the rates of the tokens of rows ``low .. high - 1``, whatever their feature values."""
+    indptr, indices, _ = tokens_of_row
+    for i in range(low, high):
+        total = np.float32(0.0)
+        for k in range(indptr[i], indptr[i + 1]):
+            total += rates[indices[k]]
+        token_rates[i] = total
+
+
+@compiled
+def scale_rows(low: int, high: int, rows: Float32, factor: np.float32) -> None:
+    """Multiply rows ``low .. high - 1``."""
+    for i in range(low, high):
+        for c in range(rows.shape[1]):
+            rows[i, c] *= factor

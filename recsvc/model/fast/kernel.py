@@ -1,8 +1,7 @@
-"""The compiled inner loop: one shard of users against a snapshot of the item side.
+"""The compiled inner loop: one shard of users against one part of the items.
 
-An item's row has ``d + 1`` columns, its embedding and then its bias; a user's row gets a constant
-one as its last column, so that a score is one dot product. ``train_shard`` is a pure function of
-the item side and the shard: it writes nothing but its own users' rows and its own change buffers.
+In a turn each shard of users has a part of the items to itself. ``train_shard`` is a pure function
+of the two: it reads and writes no other rows, so that shards may run in any order or at once.
 """
 
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ Int64 = npt.NDArray[np.int64]
 
 #: LightFM's clipping of a sample's gradient.
 MAX_LOSS = np.float32(10.0)
-#: Regularisation never shrinks a shard's copy of the items by more than this within one block.
+#: Regularisation never shrinks the items of a shard by more than this within one turn.
 MIN_SHRINK = np.float32(1e-6)
 #: How many draws before its use an item's row is asked for, and how many visits a user's.
 DRAWS_AHEAD = np.uint64(16)
@@ -30,14 +29,33 @@ MAX_DRAWS = 100
 GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
-class SideSnapshot(NamedTuple):
-    """Items or users at the start of a block: ``n`` rows of ``width`` columns."""
+class SideState(NamedTuple):
+    """Items or users in a block: ``n`` rows of ``d`` numbers, and a bias each for items.
 
-    rows: Float32  #: ``(n, width)`` identity and tokens summed
-    squares: Float32  #: ``(n, width)`` AdaGrad sums of the identity embeddings
+    The bias stands apart, so that rows begin where cache lines do and vectors leave no rest.
+    """
+
+    rows: Float32  #: ``(n, d)`` identity and tokens summed
+    squares: Float32  #: ``(n, d)`` AdaGrad sums of the identity embeddings
+    gradients: Float32  #: ``(n, d)`` the row's gradients summed, empty where no token needs them
+    biases: Float32  #: ``(n, 1)``, empty for users, as are the next two
+    bias_squares: Float32  #: ``(n, 1)``
+    bias_gradients: Float32  #: ``(n, 1)``, or empty like ``gradients``
     weights: Float32  #: ``(n,)`` feature value of the identity token
     token_rates: Float32  #: ``(n,)`` learning rates summed over the row's shared tokens
     row_tokens: Float32  #: ``(n,)`` number of tokens in the row, identity included
+
+
+class Catalogue(NamedTuple):
+    """The items in the order of an epoch, and BPR's negatives; shared by all shards.
+
+    Part ``p`` of the items are the places from ``first_of_part(p)`` to before that of ``p + 1``.
+    """
+
+    item_at: Int32  #: ``(n_items,)`` the item at each place
+    place_of: Int32  #: ``(n_items,)`` the place of each item
+    popular: Int32  #: places, as often as users like them, by part; empty unless BPR draws from it
+    popular_from: Int64  #: ``(n_parts + 1,)`` where each part begins in ``popular``
 
 
 class ShardRows(NamedTuple):
@@ -47,66 +65,41 @@ class ShardRows(NamedTuple):
     indptr: Int64  #: ``(n_shard_users + 1,)``
     indices: Int32  #: ``(nnz,)`` items
     sample_weights: Float32  #: ``(nnz,)``, or empty when all are one
-    popular: Int32  #: items as often as they are liked by any user: BPR's negatives, shared
-    visits: Int32  #: ``(n_shard_users, 3)`` scratch: visits of a block, see ``_plan_visits``
-    order: Int32  #: ``(nnz,)`` scratch: ``indices``, each user's in the order of an epoch
-
-
-class ItemChanges(NamedTuple):
-    """A shard's private copies of the item rows that it writes in one block.
-
-    What a step changes of an item lies side by side: on large data each step is at an item that
-    is in no cache, and one place is fetched faster than three.
-    """
-
-    slots: Int32  #: ``(n_items,)`` position of an item's copy, -1 without one
-    touched: Int32  #: ``(capacity,)`` item of each copy
-    states: Float32  #: ``(capacity, 3, d + 1)`` row, AdaGrad sums, and if tokens need them
-    #: (else it is ``(capacity, 2, d + 1)``) the row's gradients summed
-
-
-class UserChanges(NamedTuple):
-    """What the users' shared tokens need from a block; empty arrays where there are none."""
-
-    own: Float32  #: ``(n_users, d)`` identity embeddings, apart from the tokens
-    gradients: Float32  #: ``(n_users, d)`` the row's gradients summed
-    squares: Float32  #: ``(n_users, d)`` their squares summed
+    visits: Int32  #: ``(n_shard_users, 3)`` scratch: visits of a turn, see ``_plan_visits``
+    order: Int32  #: ``(nnz,)`` an epoch's order: places of each user's positives, part by part
+    parts: Int32  #: ``(n_shard_users, n_parts + 1)`` where in ``order`` each part begins
 
 
 class Scratch(NamedTuple):
-    """Rows of the user who is being visited."""
+    """Rows that a step reads after it has begun to write, ``(d,)`` each."""
 
-    user: Float32  #: ``(d + 1,)`` the row, then a constant one
-    state: Float32  #: ``(1, 3, d)`` the row, its AdaGrad sums, its gradients over the visit
-    difference: Float32  #: ``(d,)`` negative minus positive item
+    user: Float32  #: the user's
+    difference: Float32  #: negative minus positive item
 
     @classmethod
     def for_components(cls, d: int) -> "Scratch":
         """Fresh arrays."""
-        return cls(
-            user=np.ones(d + 1, np.float32),
-            state=np.empty((1, 3, d), np.float32),
-            difference=np.empty(d, np.float32),
-        )
+        return cls(user=np.empty(d, np.float32), difference=np.empty(d, np.float32))
 
 
-class Block(NamedTuple):
-    """The scalars of one block."""
+class Turn(NamedTuple):
+    """The scalars of one shard in one turn."""
 
     seed: np.uint64
-    number: int  #: counted from 0 within the epoch
-    n_blocks: int  #: in this epoch
-    positives_per_visit: int  #: of a user, taken at a time if there are as many
+    part: int  #: of the items, which no other shard uses in this turn
+    round: int  #: counted from 0 within the epoch; a round takes a shard through all parts
+    n_rounds: int  #: in this epoch
+    positives_per_visit: int  #: of a user and a part, taken at a time if there are as many
     n_shards: int
     bpr: bool  #: BPR, else WARP
     learning_rate: np.float32
     item_alpha: float
+    shrink: np.float32  #: the factor by which this block's earlier turns regularise the items
 
 
-class BlockResult(NamedTuple):
-    """Counts of one shard in one block."""
+class TurnResult(NamedTuple):
+    """Counts of one shard in one turn."""
 
-    n_touched: int  #: item rows written
     samples: int
     violations: int
     loss: float  #: sum over the samples of the gradient's factor
@@ -148,39 +141,71 @@ def _shuffle_rows(rows: Any, n_rows: Any, counter: Any) -> Any:
     return counter
 
 
-@compiled
-def positives_of_block(n: Any, u: Any, block: Any) -> Any:
-    """Return which of a user's ``n`` positives a block takes: the first, and that after the last.
+@inlined
+def _first_of_part(part: Any, n_items: Any, n_parts: Any) -> Any:
+    return -(-part * n_items // n_parts)
 
-    The visits of a user are spread evenly over the blocks of an epoch. A phase of its own lets
-    users with fewer visits than blocks take turns.
+
+@compiled
+def arrange_positives(shard: ShardRows, place_of: Int32, seed: np.uint64) -> None:
+    """Write an epoch's ``order`` and ``parts`` of a shard.
+
+    The positives of each user are grouped by part of the items, and in random order within each.
+    """
+    indptr, indices, order, parts = shard.indptr, shard.indices, shard.order, shard.parts
+    n_items, n_parts = place_of.shape[0], parts.shape[1] - 1
+    counter = seed
+    for local in range(len(shard.users)):
+        start, stop = indptr[local], indptr[local + 1]
+        for part in range(n_parts + 1):
+            parts[local, part] = 0
+        for k in range(start, stop):
+            part = np.int64(place_of[indices[k]]) * n_parts // n_items
+            parts[local, part + 1] += 1
+        parts[local, 0] = start
+        for part in range(n_parts):
+            parts[local, part + 1] += parts[local, part]
+        for k in range(stop - 1, start - 1, -1):
+            place = place_of[indices[k]]
+            part = np.int64(place) * n_parts // n_items
+            parts[local, part + 1] -= 1
+            order[parts[local, part + 1]] = place
+        # each part's end has moved down to its beginning
+        for part in range(n_parts):
+            parts[local, part] = parts[local, part + 1]
+        parts[local, n_parts] = stop
+        for part in range(n_parts):
+            counter = _shuffle(order, parts[local, part], parts[local, part + 1], counter)
+
+
+@compiled
+def positives_of_turn(n: Any, u: Any, turn: Any) -> Any:
+    """Return which of a user's ``n`` positives in a part a turn takes: first, and after the last.
+
+    The visits of a user to a part are spread evenly over the rounds of an epoch. A phase of its
+    own lets users with fewer visits than rounds take turns.
     """
     if n == 0:
         return n, n
-    n_visits = min(-(-n // block.positives_per_visit), block.n_blocks)
-    phase = _below(_mix(np.uint64(u) * GAMMA), block.n_blocks)
-    first = (block.number * n_visits + phase) // block.n_blocks
-    after = ((block.number + 1) * n_visits + phase) // block.n_blocks
+    n_visits = min(-(-n // turn.positives_per_visit), turn.n_rounds)
+    phase = _below(_mix(np.uint64(u * turn.n_shards + turn.part) * GAMMA), turn.n_rounds)
+    first = (turn.round * n_visits + phase) // turn.n_rounds
+    after = ((turn.round + 1) * n_visits + phase) // turn.n_rounds
     return first * n // n_visits, after * n // n_visits
 
 
 @compiled
-def _plan_visits(shard: Any, block: Any, counter: Any) -> Any:
-    """Write the visits of a block, in random order, to ``shard.visits``.
+def _plan_visits(shard: Any, turn: Any, counter: Any) -> Any:
+    """Write the visits of a turn, in random order, to ``shard.visits``.
 
     A visit is a user's place in the shard, and the first and last but one place in
-    ``shard.order`` of the positives to take. The first block of an epoch also shuffles each user's
-    positives. Returns the number of visits and the counter.
+    ``shard.order`` of the positives to take. Returns the number of visits and the counter.
     """
-    indptr, indices, order, visits = shard.indptr, shard.indices, shard.order, shard.visits
+    parts, visits = shard.parts, shard.visits
     n_visits = 0
     for local in range(len(shard.users)):
-        start, stop = indptr[local], indptr[local + 1]
-        if block.number == 0:
-            for k in range(start, stop):
-                order[k] = indices[k]
-            counter = _shuffle(order, start, stop, counter)
-        low, high = positives_of_block(stop - start, shard.users[local], block)
+        start, stop = np.int64(parts[local, turn.part]), np.int64(parts[local, turn.part + 1])
+        low, high = positives_of_turn(stop - start, np.int64(shard.users[local]), turn)
         if low < high:
             visits[n_visits, 0] = local
             visits[n_visits, 1] = start + low
@@ -211,199 +236,211 @@ def _place(indices: Any, low: Any, high: Any, item: Any) -> Any:
 
 
 @compiled
-def _holds(indices: Any, low: Any, high: Any, item: Any) -> Any:
-    """Whether the ascending ``indices[low:high]`` hold ``item``."""
-    place = _place(indices, low, high, item)
-    return place < high and indices[place] == item
+def _holds(order: Any, low: Any, high: Any, place: Any) -> Any:
+    """Whether ``order[low:high]``, a user's positives in a part, hold a place.
+
+    They are few, and in a cache; a search in all that the user likes would wait for memory.
+    """
+    wanted, found = np.int32(place), np.int32(0)
+    for k in range(low, high):
+        found += np.int32(order[k] == wanted)
+    return found > 0
 
 
 @inlined
-def _dot(user: Any, rows: Any, row: Any) -> Any:
+def _score(user: Any, rows: Any, biases: Any, item: Any) -> Any:
     total = np.float32(0.0)
     for c in range(user.shape[0]):
-        total += user[c] * rows[row, c]
-    return total
+        total += user[c] * rows[item, c]
+    return total + biases[item, 0]
 
 
 @inlined
-def _dot_state(user: Any, states: Any, slot: Any) -> Any:
-    total = np.float32(0.0)
-    for c in range(user.shape[0]):
-        total += user[c] * states[slot, 0, c]
-    return total
+def _ask_for_item(items: Any, item: Any) -> None:
+    """Have what a step of an item reads and writes in a cache when it begins."""
+    prefetch(items.rows, item)
+    prefetch(items.squares, item)
+    if len(items.gradients) > 0:
+        prefetch(items.gradients, item)
 
 
 @inlined
-def _score(user: Any, item: Any, item_rows: Any, states: Any, slots: Any) -> Any:
-    """Score by the shard's own copy of the item's row, or else by the shared row."""
-    slot = slots[item]
-    return _dot_state(user, states, slot) if slot >= 0 else _dot(user, item_rows, item)
-
-
-@inlined
-def _load_state(rows: Any, squares: Any, row: Any, states: Any, slot: Any) -> None:
-    """Begin a state: a row, its AdaGrad sums, no gradients yet."""
-    n = rows.shape[1]
-    for c in range(n):
-        states[slot, 0, c] = rows[row, c]
-    for c in range(n):
-        states[slot, 1, c] = squares[row, c]
-    if states.shape[1] > 2:  # noqa: PLR2004  (gradients are kept)
-        for c in range(n):
-            states[slot, 2, c] = 0.0
-
-
-@inlined
-def _subtract_rows(difference: Any, states: Any, minuend: Any, subtrahend: Any) -> None:
-    for c in range(difference.shape[0]):
-        difference[c] = states[minuend, 0, c] - states[subtrahend, 0, c]
-
-
-@inlined
-def _adagrad(states: Any, slot: Any, scale: Any, step: Any, slope: Any, direction: Any) -> Any:
+def _adagrad(rows: Any, squares: Any, row: Any, scale: Any, step: Any, direction: Any) -> Any:
     """One AdaGrad step of an identity embedding, as its row sees it.
 
     With a feature value ``w`` and the row's gradient ``g``, the embedding's gradient is ``w g``
     and its step moves the row ``w`` times as far. ``scale * direction`` is the embedding's
-    gradient, ``step * direction`` the row's move before its division by the root of the sum,
-    ``slope * direction`` the row's gradient. Returns the sum of ``1 / sqrt(squares)`` before the
-    step.
+    gradient, ``step * direction`` the row's move before its division by the root of the sum.
+    Returns the sum of ``1 / sqrt(squares)`` before the step.
     """
     total = np.float32(0.0)
     for c in range(direction.shape[0]):
-        inverse_root = np.float32(1.0) / np.sqrt(states[slot, 1, c])
+        inverse_root = np.float32(1.0) / np.sqrt(squares[row, c])
         gradient = scale * direction[c]
-        states[slot, 0, c] -= step * inverse_root * direction[c]
-        states[slot, 1, c] += gradient * gradient
+        rows[row, c] -= step * inverse_root * direction[c]
+        squares[row, c] += gradient * gradient
         total += inverse_root
-    if states.shape[1] > 2:  # noqa: PLR2004  (gradients are kept)
-        for c in range(direction.shape[0]):
-            states[slot, 2, c] += slope * direction[c]
     return total
+
+
+@inlined
+def _add_gradient(gradients: Any, row: Any, slope: Any, direction: Any) -> None:
+    """Add ``slope * direction`` to the gradients of a row, if they are kept."""
+    if len(gradients) > 0:
+        for c in range(direction.shape[0]):
+            gradients[row, c] += slope * direction[c]
+
+
+@inlined
+def _step_item(items: Any, item: Any, rate: Any, slope: Any, growth: Any, user: Any) -> Any:
+    """Step an item whose score has the gradient ``slope``; returns what ``_adagrad`` does."""
+    weight = items.weights[item]
+    scale = weight * slope
+    step = rate * slope * growth * weight * weight
+    inverse_root = np.float32(1.0) / np.sqrt(items.bias_squares[item, 0])
+    items.biases[item, 0] -= step * inverse_root
+    items.bias_squares[item, 0] += scale * scale
+    if len(items.gradients) > 0:
+        items.bias_gradients[item, 0] += slope * growth
+    _add_gradient(items.gradients, item, slope * growth, user)
+    return inverse_root + _adagrad(items.rows, items.squares, item, scale, step, user)
 
 
 @compiled
 def _draw_warp(
     user: Any,
     margin: Any,
-    item_rows: Any,
-    states: Any,
-    slots: Any,
-    indices: Any,
+    rows: Any,
+    biases: Any,
+    low: Any,
+    n: Any,
+    order: Any,
     start: Any,
     stop: Any,
     max_sampled: Any,
     counter: Any,
 ) -> Any:
-    """Draw items until one that is no positive scores above ``margin``.
+    """Draw from places ``low .. low + n - 1`` until one that is no positive scores above a margin.
 
-    Returns ``(item, draws before it, counter)``, with item -1 after ``max_sampled`` draws.
+    Returns ``(place, draws before it, counter)``, with place -1 after ``max_sampled`` draws.
     """
     for draw in range(max_sampled):
         counter += GAMMA
-        later = _below(_mix(counter + DRAWS_AHEAD * GAMMA), slots.shape[0])
-        prefetch(item_rows, later)
-        item = _below(_mix(counter), slots.shape[0])
-        if _score(user, item, item_rows, states, slots) > margin and not _holds(
-            indices, start, stop, item
-        ):
-            return item, draw, counter
+        prefetch(rows, low + _below(_mix(counter + DRAWS_AHEAD * GAMMA), n))
+        place = low + _below(_mix(counter), n)
+        if _score(user, rows, biases, place) > margin and not _holds(order, start, stop, place):
+            return place, draw, counter
     return np.int64(-1), max_sampled, counter
 
 
 @compiled
-def _draw_bpr(popular: Any, indices: Any, start: Any, stop: Any, counter: Any) -> Any:
-    """Draw an item by popularity that is no positive; -1 if there seems to be none."""
-    for _ in range(MAX_DRAWS):
+def _draw_bpr(
+    popular: Any,
+    low: Any,
+    high: Any,
+    order: Any,
+    start: Any,
+    stop: Any,
+    counter: Any,
+) -> Any:
+    """Draw from ``popular[low:high]`` a place that is no positive; -1 if there seems to be none."""
+    for _ in range(MAX_DRAWS if low < high else 0):
         counter += GAMMA
-        item = np.int64(popular[_below(_mix(counter), popular.shape[0])])
-        if not _holds(indices, start, stop, item):
-            return item, counter
+        place = np.int64(popular[low + _below(_mix(counter), high - low)])
+        if not _holds(order, start, stop, place):
+            return place, counter
     return np.int64(-1), counter
 
 
 @compiled
-def train_shard(  # noqa: C901, PLR0912, PLR0915  (one loop whose state stays in registers)
-    items: SideSnapshot,
-    users: SideSnapshot,
+def train_shard(  # noqa: C901, PLR0915  (one loop whose state stays in registers)
+    items: SideState,
+    users: SideState,
     shard: ShardRows,
-    item_changes: ItemChanges,
-    user_changes: UserChanges,
+    catalogue: Catalogue,
     scratch: Scratch,
     penalties: Float32,
-    block: Block,
-) -> tuple[int, int, int, float, float]:
-    """Walk one block of a shard's samples, user by user.
+    turn: Turn,
+) -> tuple[int, int, float, float]:
+    """Walk one turn of a shard's samples, user by user.
 
-    Each user contributes a random part of its positives, so that an epoch takes every positive
-    once.
+    Reads and writes the rows of the shard's users and of one part of the items, and no others:
+    shards with different parts may run at the same time.
 
     Args:
-        items: the item side, read only.
-        users: the user side; the rows and squares of the shard's users are updated in place.
-        shard: the users and their positives.
-        item_changes: empty buffers (all slots -1), filled with this shard's copies.
-        user_changes: filled for the shard's users if users have shared tokens.
+        items: the item side, by place; rows of the turn's part are updated in place.
+        users: the user side; rows of the shard's users are updated in place.
+        shard: the users and their positives, arranged for this epoch.
+        catalogue: the places of the items.
         scratch: overwritten.
         penalties: WARP's weight of a violation found at the first, second, ... draw; its length
             is the number of draws.
-        block: the scalars.
+        turn: the scalars.
 
     Returns:
-        The fields of a :class:`BlockResult`, in order.
+        The fields of a :class:`TurnResult`, in order.
     """
-    item_rows, item_squares, item_weights = items.rows, items.squares, items.weights
-    user_rows, user_squares = users.rows, users.squares
     indptr, indices, sample_weights = shard.indptr, shard.indices, shard.sample_weights
-    order, visits = shard.order, shard.visits
-    slots, touched = item_changes.slots, item_changes.touched
-    states = item_changes.states
-    width = item_rows.shape[1]
-    d = width - 1
+    order, visits, item_at = shard.order, shard.visits, catalogue.item_at
+    user, difference = scratch.user, scratch.difference
+    d = user.shape[0]
     one = np.float32(1.0)
     max_sampled = penalties.shape[0]
-    user, difference, own = scratch.user, scratch.difference, scratch.state
-    n_touched, samples, violations = 0, 0, 0
+    n_items, n_parts = item_at.shape[0], turn.n_shards
+    low = _first_of_part(turn.part, n_items, n_parts)
+    n_part = _first_of_part(turn.part + 1, n_items, n_parts) - low
+    rate = turn.learning_rate
+    samples, violations = 0, 0
     total_loss, mean_rates = 0.0, 0.0
     # the items' true rows are the stored ones times `shrink`; `growth` is its inverse
-    shrink, growth = one, one
+    shrink = turn.shrink
+    growth = one / shrink
 
-    n_visits, counter = _plan_visits(shard, block, block.seed)
+    n_visits, counter = _plan_visits(shard, turn, turn.seed)
     for visit in range(n_visits):
         if visit + VISITS_AHEAD < n_visits:
-            _ask_for_visit(shard, visit + VISITS_AHEAD, user_rows, user_squares)
+            _ask_for_visit(shard, visit + VISITS_AHEAD, users.rows, users.squares)
         if visit + 1 < n_visits:
-            prefetch(item_rows, order[visits[visit + 1, 1]])
+            _ask_for_item(items, order[visits[visit + 1, 1]])
         local = visits[visit, 0]
         u = shard.users[local]
-        start, stop = indptr[local], indptr[local + 1]
+        first, after = shard.parts[local, turn.part], shard.parts[local, turn.part + 1]
         user_weight = users.weights[u]
-        _load_state(user_rows, user_squares, u, own, 0)
         for k in range(visits[visit, 1], visits[visit, 2]):
             for c in range(d):
-                user[c] = own[0, 0, c]
+                user[c] = users.rows[u, c]
             positive = np.int64(order[k])
             weight = one
             if len(sample_weights) > 0:
-                weight = sample_weights[_place(indices, start, stop, positive)]
+                start, stop = indptr[local], indptr[local + 1]
+                weight = sample_weights[_place(indices, start, stop, item_at[positive])]
             samples += 1
-            score = _score(user, positive, item_rows, states, slots)
-            if block.bpr:
-                negative, counter = _draw_bpr(shard.popular, indices, start, stop, counter)
+            score = _score(user, items.rows, items.biases, positive)
+            if turn.bpr:
+                negative, counter = _draw_bpr(
+                    catalogue.popular,
+                    catalogue.popular_from[turn.part],
+                    catalogue.popular_from[turn.part + 1],
+                    order,
+                    first,
+                    after,
+                    counter,
+                )
                 if negative < 0:
                     continue
-                other = _score(user, negative, item_rows, states, slots)
+                other = _score(user, items.rows, items.biases, negative)
                 loss = weight / (one + np.exp((score - other) * shrink))
             else:
                 negative, draw, counter = _draw_warp(
                     user,
                     score - growth,
-                    item_rows,
-                    states,
-                    slots,
-                    indices,
-                    start,
-                    stop,
+                    items.rows,
+                    items.biases,
+                    low,
+                    n_part,
+                    order,
+                    first,
+                    after,
                     max_sampled,
                     counter,
                 )
@@ -413,49 +450,28 @@ def train_shard(  # noqa: C901, PLR0912, PLR0915  (one loop whose state stays in
             violations += 1
             total_loss += loss
 
-            for item in (positive, negative):
-                if slots[item] < 0:
-                    slots[item] = n_touched
-                    touched[n_touched] = item
-                    _load_state(item_rows, item_squares, item, states, n_touched)
-                    n_touched += 1
-            p, q = slots[positive], slots[negative]
-            _subtract_rows(difference, states, q, p)
+            for c in range(d):
+                difference[c] = items.rows[negative, c] - items.rows[positive, c]
+            roots = _step_item(items, positive, rate, -loss, growth, user)
+            roots += _step_item(items, negative, rate, loss, growth, user)
             slope = loss * shrink
-            step = block.learning_rate * loss * growth
-            w = item_weights[positive]
-            roots = _adagrad(states, p, w * loss, -step * w * w, -loss * growth, user)
-            w = item_weights[negative]
-            roots += _adagrad(states, q, w * loss, step * w * w, loss * growth, user)
-            w = user_weight
-            step = block.learning_rate * slope * w * w
-            roots += _adagrad(own, 0, w * slope, step, slope, difference)
+            step = rate * slope * user_weight * user_weight
+            scale = user_weight * slope
+            _add_gradient(users.gradients, u, slope, difference)
+            roots += _adagrad(users.rows, users.squares, u, scale, step, difference)
 
             rates = (
-                block.learning_rate * roots
+                rate * roots
                 + items.token_rates[positive]
                 + items.token_rates[negative]
                 + users.token_rates[u]
             )
             tokens = items.row_tokens[positive] + items.row_tokens[negative] + users.row_tokens[u]
-            mean_rate = rates / (width * tokens)
+            mean_rate = rates / ((d + 1) * tokens)
             mean_rates += mean_rate
-            decay = np.float32(block.item_alpha * block.n_shards * mean_rate)
+            decay = np.float32(turn.item_alpha * turn.n_shards * mean_rate)
             shrink = max(shrink / (one + decay), MIN_SHRINK)
             growth = one / shrink
-
-        if len(user_changes.gradients) > 0:
-            for c in range(d):
-                grown = own[0, 1, c] - user_squares[u, c]
-                user_changes.gradients[u, c] = own[0, 2, c]
-                user_changes.squares[u, c] = grown / (user_weight * user_weight)
-            if len(user_changes.own) > 0:
-                for c in range(d):
-                    user_changes.own[u, c] += (own[0, 0, c] - user_rows[u, c]) / user_weight
-        for c in range(d):
-            user_rows[u, c] = own[0, 0, c]
-        for c in range(d):
-            user_squares[u, c] = own[0, 1, c]
-    # Not as a BlockResult: Numba would call Python to make it, and crash if a signal's handler
+    # Not as a TurnResult: Numba would call Python to make it, and crash if a signal's handler
     # raises there.
-    return n_touched, samples, violations, total_loss, mean_rates
+    return samples, violations, total_loss, mean_rates

@@ -1,41 +1,68 @@
-"""How an epoch is cut: where shards meet, and how many positives of a user follow one another."""
+"""How an epoch is cut: into blocks, and into visits of users."""
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 #: The first epoch of this many positives would be one block; see ``plan_epoch``.
 POSITIVES_OF_ONE_BLOCK = 1_000
 MIN_BLOCKS = 4
-#: Visiting a user costs as much as a positive, so that later epochs take several in one visit.
-POSITIVES_PER_VISIT = 8
+#: Of a part of the catalogue; in a smaller one users may like everything, and find no negatives.
+MIN_PART_ITEMS = 64
+#: With few, the positives of a user in a part follow one another.
+MIN_ROUNDS = 4
+#: Visiting a user costs as much as a positive, so that a visit takes several.
+POSITIVES_PER_VISIT = 4
 
 
 class EpochPlan(NamedTuple):
     """The cut of one epoch."""
 
-    n_blocks: int  #: how often the shards meet
-    positives_per_visit: int  #: taken of a user at a time, if there are as many
+    n_rounds: int  #: how often each shard meets each part of the items; a round has a turn for each
+    n_blocks: int  #: how often shared tokens are stepped, at most once a turn
+    positives_per_visit: int  #: taken of a user and a part at a time, if there are as many
+
+    def turns_of_blocks(self, n_shards: int) -> list[range]:
+        """The turns of each block, counted from 0.
+
+        >>> EpochPlan(n_rounds=1, n_blocks=3, positives_per_visit=1).turns_of_blocks(4)
+        [range(0, 1), range(1, 2), range(2, 4)]
+        """
+        n_turns = self.n_rounds * n_shards
+        cuts = [n_turns * block // self.n_blocks for block in range(self.n_blocks + 1)]
+        return [range(first, after) for first, after in pairwise(cuts)]
 
 
-def plan_epoch(epoch: int, n_positives: int, blocks_per_epoch: int = 0) -> EpochPlan:
+def plan_epoch(epoch: int, n_positives: int, n_shards: int, blocks_per_epoch: int = 0) -> EpochPlan:
     """Plan an epoch, counted from 1 over all that the embeddings have behind them.
 
     AdaGrad's steps fall with the root of what was seen, so blocks may grow with it: after ``n``
     positives, repeats included, there were ``sqrt(n / POSITIVES_OF_ONE_BLOCK)`` blocks. Early
-    steps are large; that is where meeting often, and changing users often, pays
-    (docs/training.md has the measurements).
+    steps are large; that is where stepping tokens often pays (docs/training.md has the
+    measurements).
 
     Args:
         epoch: from 1 up.
         n_positives: in each epoch.
+        n_shards: turns of a round.
         blocks_per_epoch: a fixed number of blocks instead; 0 for none.
 
-    >>> [plan_epoch(epoch, 10_000_000).n_blocks for epoch in (1, 2, 3, 25)]
+    >>> [plan_epoch(epoch, 10_000_000, 8).n_blocks for epoch in (1, 2, 3, 25)]
     [100, 41, 32, 10]
-    >>> plan_epoch(1, 40_000)
-    EpochPlan(n_blocks=6, positives_per_visit=1)
+    >>> plan_epoch(1, 40_000, 8)
+    EpochPlan(n_rounds=4, n_blocks=6, positives_per_visit=4)
     """
     blocks_of_first = math.sqrt(n_positives / POSITIVES_OF_ONE_BLOCK)
     share = math.sqrt(epoch) - math.sqrt(epoch - 1)
     n_blocks = blocks_per_epoch or max(MIN_BLOCKS, round(blocks_of_first * share))
-    return EpochPlan(n_blocks, 1 if epoch == 1 else POSITIVES_PER_VISIT)
+    n_rounds = max(MIN_ROUNDS, -(-n_blocks // n_shards))
+    return EpochPlan(n_rounds, n_blocks, POSITIVES_PER_VISIT)
+
+
+def n_shards_for(n_items: int, n_shards: int) -> int:
+    """Return how many shards train, as many as asked for where the catalogue has parts for them.
+
+    >>> n_shards_for(1_000, 8), n_shards_for(200, 8), n_shards_for(5, 8)
+    (8, 3, 1)
+    """
+    return max(1, min(n_shards, n_items // MIN_PART_ITEMS))

@@ -1,6 +1,5 @@
 """Users split into fixed shards, and the buffers that a shard writes."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -8,10 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from recsvc.model.fast.kernel import ItemChanges, ShardRows
+from recsvc.model.fast.kernel import Catalogue, ShardRows
 
-#: Memory that buffers of shards may take before shards run in waves of one per thread.
-WAVE_BYTES = 64 * 2**20
 #: Most entries of the list that BPR draws negatives from; it stands for all positives.
 MAX_POPULAR = 2**20
 
@@ -55,8 +52,6 @@ def split_positives(positives: Any, sample_weight: Any, n_shards: int) -> list[S
     bounds = np.searchsorted(shard_of_user[users], np.arange(n_shards + 1))
     indptr, indices = grouped.indptr.astype(np.int64), grouped.indices.astype(np.int32, copy=False)
     sample_weights = grouped.data if weighted else np.empty(0, np.float32)
-    every = max(1, -(-grouped.nnz // MAX_POPULAR))
-    popular = np.ascontiguousarray(indices[::every])
     shards = []
     for first, last in pairwise(bounds):
         entries_of_shard = slice(indptr[first], indptr[last])
@@ -66,9 +61,9 @@ def split_positives(positives: Any, sample_weight: Any, n_shards: int) -> list[S
                 indptr=indptr[first : last + 1] - indptr[first],
                 indices=indices[entries_of_shard],
                 sample_weights=sample_weights[entries_of_shard] if weighted else sample_weights,
-                popular=popular,
                 visits=np.empty((last - first, 3), np.int32),
                 order=order[entries_of_shard],
+                parts=np.empty((last - first, n_shards + 1), np.int32),
             )
         )
     return shards
@@ -83,52 +78,26 @@ def _aligned_weights(entries: Any, sample_weight: Any) -> npt.NDArray[np.float32
     return weights.data.astype(np.float32)
 
 
-class ChangeBuffers:
-    """Buffers for the shards that run at the same time.
+def popular_items(shards: list[ShardRows]) -> npt.NDArray[np.int32]:
+    """Items as often as users like them, shard by shard: what BPR draws negatives from."""
+    items = np.concatenate([shard.indices for shard in shards])
+    every = max(1, -(-len(items) // MAX_POPULAR))
+    return np.ascontiguousarray(items[::every])
 
-    Memory stays bounded at any number of shards: when all would take more than ``WAVE_BYTES``,
-    they run in waves, whose changes are added before the next wave starts. The order of additions
-    is that of the shards either way.
+
+def arrange_catalogue(order: Any, popular: Any, n_parts: int) -> Catalogue:
+    """Places of the items in an epoch.
+
+    Args:
+        order: ``(n_items,)`` the items, shuffled; consecutive ranges of it are the parts.
+        popular: items that BPR draws negatives from; empty for WARP.
+        n_parts: number of parts.
     """
-
-    def __init__(
-        self,
-        shards: list[ShardRows],
-        shape: tuple[int, int],
-        threads: int,
-        *,
-        gradients: bool,
-    ) -> None:
-        n_items, width = shape
-        capacity = min(n_items, 2 * max(len(shard.indices) for shard in shards))
-        parts = 3 if gradients else 2
-        row_bytes = parts * 4 * width * capacity
-        size = min(len(shards), max(threads, WAVE_BYTES // max(row_bytes, 1)))
-        self._stacked = ItemChanges(
-            slots=np.full((size, n_items), -1, np.int32),
-            touched=np.empty((size, capacity), np.int32),
-            states=np.empty((size, capacity, parts, width), np.float32),
-        )
-        self._size = size
-        self._n_shards = len(shards)
-
-    def waves(self) -> Iterator[range]:
-        """Ranges of shards that run together, in order."""
-        for first in range(0, self._n_shards, self._size):
-            yield range(first, min(first + self._size, self._n_shards))
-
-    def at(self, place: int) -> ItemChanges:
-        """The buffers of the shard at one place of a wave."""
-        return self._part(place)
-
-    def first(self, n_shards: int) -> ItemChanges:
-        """The stacked buffers of the first places of a wave."""
-        return self._part(slice(n_shards))
-
-    def _part(self, index: Any) -> ItemChanges:
-        slots, touched, states = (array[index] for array in self._stacked)
-        return ItemChanges(slots, touched, states)
-
-    def clear(self, place: int, n_touched: int) -> None:
-        """Forget what a shard wrote."""
-        self._stacked.slots[place, self._stacked.touched[place, :n_touched]] = -1
+    n_items = len(order)
+    place_of = np.empty(n_items, np.int32)
+    place_of[order] = np.arange(n_items, dtype=np.int32)
+    places = place_of[popular]
+    parts = places.astype(np.int64) * n_parts // n_items
+    by_part = np.argsort(parts, kind="stable")
+    popular_from = np.searchsorted(parts[by_part], np.arange(n_parts + 1))
+    return Catalogue(order, place_of, places[by_part], popular_from)

@@ -7,23 +7,17 @@ import scipy.sparse as sp
 
 from recsvc.model.factors import Float32
 from recsvc.model.fast.barrier import (
-    MergedChanges,
     TokenColumns,
-    apply_changes,
-    rebuild_rows,
+    add_tokens,
+    scale_rows,
     step_tokens,
+    sum_changes,
+    sum_rates,
 )
-from recsvc.model.fast.kernel import SideSnapshot, UserChanges
+from recsvc.model.fast.columns import ROW_RANGES, Columns
+from recsvc.model.fast.kernel import SideState
 from recsvc.model.fast.state import Embeddings
 from recsvc.model.fast.workers import Workers
-
-
-def _columns(matrix: Any) -> TokenColumns:
-    return TokenColumns(
-        matrix.indptr.astype(np.int32),
-        matrix.indices.astype(np.int32),
-        matrix.data.astype(np.float32),
-    )
 
 
 def has_identity(features: Any) -> bool:
@@ -45,7 +39,7 @@ class Side:
     """
 
     def __init__(
-        self, embeddings: Embeddings, features: Any, workers: Workers, *, with_bias: bool
+        self, embeddings: Embeddings, features: Any, workers: Workers, *, of_items: bool
     ) -> None:
         features = sp.csr_matrix(features)
         if features.shape[1] != embeddings.n_tokens:
@@ -53,123 +47,123 @@ class Side:
             raise ValueError(message)
         if not np.isfinite(features.data).all():
             raise ValueError("feature values must be finite")
-        self._embeddings = embeddings
         self._workers = workers
-        self._with_bias = with_bias
-        self.n_rows = int(features.shape[0])
-        identity = has_identity(features)
-        first_shared = self.n_rows if identity else 0
-        shared = features[:, first_shared:]
-        values, squares = self._gather()
-        width = values.shape[1]
-        self._values = values
-        self._identity, self._tokens = values[:first_shared], values[first_shared:]
-        self._token_squares = squares[first_shared:]
-        self._token_gradients = np.empty_like(self._tokens)
-        self._all_squares = squares
-        # without an identity block, rows need sums of their own for the kernel's rates
-        self._row_squares = (
-            squares[:first_shared] if identity else np.ones((self.n_rows, width), np.float32)
-        )
+        self.n_rows = n = int(features.shape[0])
+        self._keeps = has_identity(features)
+        first_shared = n if self._keeps else 0
+        self._shared = features[:, first_shared:]
         self._weights = (
-            features.diagonal().astype(np.float32)[: self.n_rows]
-            if identity
-            else np.ones(self.n_rows, np.float32)
+            features.diagonal().astype(np.float32)[:n] if first_shared else np.ones(n, np.float32)
         )
-        self._tokens_of_row = _columns(shared)
-        self._rows_of_token = _columns(shared.tocsc())
-        self._row_tokens = (np.diff(shared.indptr) + 1).astype(np.float32)
-        self._token_rates = np.zeros(self.n_rows, np.float32)
-        self._row_cuts = workers.cut_rows(self.n_rows)
-        self._work_cuts = workers.cut_by_work(self._rows_of_token.indptr)
-        self.has_tokens = not identity or shared.nnz > 0 or bool(np.any(self._weights != 1.0))
-        self.steps_tokens = len(self._tokens) > 0
-        #: identity embeddings of value one are their rows: no copy is needed
-        self._rows = np.empty((self.n_rows, width), np.float32) if self.has_tokens else values
+        self._steps_tokens = self._shared.shape[1] > 0
+        # users keep their order, and of value one their identity embeddings are their rows
+        in_place = not (of_items or self._steps_tokens or np.any(self._weights != 1.0))
+        #: embeddings, and biases if the side trains them
+        self._parts = [
+            Columns(values, squares, n, self._weights, first_shared, in_place=in_place)
+            for values, squares in _matrices(embeddings)[: 1 + of_items]
+        ]
+        self._token_rates = np.zeros(n, np.float32)
+        self._row_cuts = workers.cut_rows(n)
+        self._token_cuts = workers.cut_rows(self._shared.shape[1])
 
-    def _gather(self) -> tuple[Float32, Float32]:
-        """Values and AdaGrad sums, with the bias as last column if this side trains one."""
-        values, biases, squares, bias_squares = self._embeddings.arrays()
-        if not self._with_bias:
-            return values, squares
-        return np.column_stack([values, biases]), np.column_stack([squares, bias_squares])
-
-    def scatter(self) -> None:
-        """Write the state back into the arrays that training was given."""
-        if self._with_bias:
-            values, biases, squares, bias_squares = self._embeddings.arrays()
-            values[:], biases[:] = self._values[:, :-1], self._values[:, -1]
-            squares[:], bias_squares[:] = self._all_squares[:, :-1], self._all_squares[:, -1]
-
-    def snapshot(self, learning_rate: np.float32) -> SideSnapshot:
-        """Dense rows and rates as of now; the rows are shared, not copied."""
-        if self.has_tokens:
-            rates = learning_rate / np.sqrt(self._token_squares)
-            self._workers.over_rows(
-                rebuild_rows,
-                self._row_cuts,
-                self._weights,
-                self._identity,
-                self._tokens_of_row,
-                self._tokens,
-                rates.sum(axis=1, dtype=np.float32),
-                self._rows,
-                self._token_rates,
-            )
-        return SideSnapshot(
-            rows=self._rows,
-            squares=self._row_squares,
-            weights=self._weights,
+    def arrange(self, order: Any, learning_rate: np.float32) -> SideState:
+        """The side's rows in an order, ``(n,)`` of row numbers, for the blocks of an epoch."""
+        shared = self._shared[order]
+        self._order = order
+        self._tokens_of_row = TokenColumns(
+            shared.indptr.astype(np.int32),
+            shared.indices.astype(np.int32),
+            shared.data.astype(np.float32),
+        )
+        self._arranged_weights = self._weights[order]
+        for part in self._parts:
+            part.gather(order)
+        self._rates = np.zeros(shared.shape[1], np.float32)
+        for part in self._parts:
+            self._rates += learning_rate * (1 / np.sqrt(part.token_squares)).sum(axis=1)
+        self._move_rows([part.tokens for part in self._parts], np.float32(self._keeps))
+        embeddings = self._parts[0]
+        no_biases = np.empty((0, 1), np.float32)
+        biases = self._parts[1] if len(self._parts) > 1 else None
+        return SideState(
+            rows=embeddings.rows,
+            squares=embeddings.squares,
+            gradients=embeddings.gradients,
+            biases=biases.rows if biases else no_biases,
+            bias_squares=biases.squares if biases else no_biases,
+            bias_gradients=biases.gradients if biases else no_biases,
+            weights=self._arranged_weights,
             token_rates=self._token_rates,
-            row_tokens=self._row_tokens,
+            row_tokens=np.diff(shared.indptr) + np.float32(1.0),
         )
 
-    def move_rows(self, low: int, high: int, merged: MergedChanges, shrink: np.float32) -> None:
-        """Move identity embeddings ``low .. high - 1`` by the changes of a block, and regularise.
+    def finish_block(self, learning_rate: np.float32, shrink: np.float32) -> None:
+        """Step the shared tokens, move the rows along, and regularise both."""
+        if not self._steps_tokens:
+            for part in self._parts:
+                self._workers.over_rows(scale_rows, self._row_cuts, part.rows, shrink)
+            return
 
-        Rows of other ranges are neither read nor written, so that threads may share them out.
-        """
-        apply_changes(low, high, self._weights, self._identity, self._row_squares, merged, shrink)
+        self._workers.map(self._sum_changes, range(ROW_RANGES))
+        self._workers.over_rows(self._step, self._token_cuts, learning_rate, shrink)
+        if self._keeps:
+            self._move_rows([part.token_steps for part in self._parts], shrink)
+        else:
+            self._move_rows([part.tokens for part in self._parts], np.float32(0.0))
 
-    def step_tokens(
-        self, merged: MergedChanges, learning_rate: np.float32, shrink: np.float32
-    ) -> None:
-        """Step the shared tokens by the changes of a block, after all rows have moved."""
-        self._step_tokens(merged.touched, merged.gradients, merged.squares, learning_rate, shrink)
+    def _sum_changes(self, number: int) -> None:
+        """Sum the changes of one range of rows for each token."""
+        low, high = (self.n_rows * n // ROW_RANGES for n in (number, number + 1))
+        for part in self._parts:
+            sum_changes(
+                low,
+                high,
+                self._tokens_of_row,
+                self._arranged_weights,
+                part.gradients,
+                part.squares,
+                part.earlier_squares,
+                part.token_gradients[number],
+                part.token_growth[number],
+            )
 
-    def _step_tokens(
-        self,
-        touched: Any,
-        gradients: Float32,
-        squares: Float32,
-        learning_rate: np.float32,
-        shrink: np.float32,
-    ) -> None:
-        if self.steps_tokens:
-            self._workers.over_rows(
-                step_tokens,
-                self._work_cuts,
-                self._rows_of_token,
-                self._tokens,
-                self._token_squares,
-                self._token_gradients,
-                touched,
-                gradients,
-                squares,
+    def _step(self, low: int, high: int, learning_rate: np.float32, shrink: np.float32) -> None:
+        """Step tokens ``low .. high - 1`` by the changes of all ranges."""
+        self._rates[low:high] = 0.0
+        for part in self._parts:
+            step_tokens(
+                low,
+                high,
+                part.token_gradients,
+                part.token_growth,
+                part.tokens,
+                part.token_squares,
+                part.token_steps,
+                self._rates,
                 learning_rate,
                 shrink,
             )
 
-    def empty_user_changes(self) -> UserChanges:
-        """Zeroed buffers for the rows' gradients, empty if no token needs them."""
-        shape = (self.n_rows if self.has_tokens else 0, self._tokens.shape[1])
-        own = self._identity if self.has_tokens else self._identity[:0]
-        return UserChanges(own, np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+    def _move_rows(self, tokens: list[Float32], keep: np.float32) -> None:
+        """Multiply all rows and add tokens to them; bring the rows' learning rates up to date."""
 
-    def apply_user_changes(
-        self, changes: UserChanges, learning_rate: np.float32, shrink: np.float32
-    ) -> None:
-        """Step the shared tokens; shards have moved the identity embeddings already."""
-        everyone = np.ones(self.n_rows, np.bool_)
-        self._identity *= shrink
-        self._step_tokens(everyone, changes.gradients, changes.squares, learning_rate, shrink)
+        def move(low: int, high: int) -> None:
+            for part, added in zip(self._parts, tokens, strict=True):
+                add_tokens(low, high, self._tokens_of_row, added, part.rows, keep)
+            sum_rates(low, high, self._tokens_of_row, self._rates, self._token_rates)
+
+        self._workers.over_rows(move, self._row_cuts)
+
+    def scatter(self) -> None:
+        """Write the state back into the arrays that training was given."""
+        if self._keeps:
+            self._move_rows([-part.tokens for part in self._parts], np.float32(1.0))
+        for part in self._parts:
+            part.scatter(self._order)
+
+
+def _matrices(embeddings: Embeddings) -> list[tuple[Float32, Float32]]:
+    """Values and AdaGrad sums, of the embeddings and of the biases as one column."""
+    values, biases, squares, bias_squares = embeddings.arrays()
+    return [(values, squares), (biases.reshape(-1, 1), bias_squares.reshape(-1, 1))]

@@ -3,17 +3,25 @@
 import time
 from collections.abc import Callable
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from recsvc.errors import TrainingDivergedError
 from recsvc.model.factors import Float32
-from recsvc.model.fast.barrier import MergedChanges, add_changes
-from recsvc.model.fast.kernel import Block, BlockResult, Scratch, SideSnapshot, train_shard
-from recsvc.model.fast.schedule import EpochPlan, plan_epoch
-from recsvc.model.fast.shards import ChangeBuffers, split_positives
+from recsvc.model.fast.kernel import (
+    Catalogue,
+    Scratch,
+    SideState,
+    Turn,
+    TurnResult,
+    arrange_positives,
+    train_shard,
+)
+from recsvc.model.fast.schedule import EpochPlan, n_shards_for, plan_epoch
+from recsvc.model.fast.shards import arrange_catalogue, popular_items, split_positives
 from recsvc.model.fast.sides import Side
 from recsvc.model.fast.state import Embeddings, EpochProgress, TrainingSummary
 from recsvc.model.fast.workers import Workers
@@ -33,8 +41,18 @@ def rank_penalties(n_items: int, max_sampled: int) -> Float32:
     return np.log(ranks).astype(np.float32)
 
 
+class _Epoch(NamedTuple):
+    """What the turns of an epoch have in common."""
+
+    plan: EpochPlan
+    seeds: npt.NDArray[np.uint64]  #: ``(n_turns, n_shards)``
+    catalogue: Catalogue
+    items: SideState
+    users: SideState
+
+
 class _Training:
-    """The state between blocks."""
+    """The state between epochs."""
 
     def __init__(
         self,
@@ -54,102 +72,86 @@ class _Training:
         self._learning_rate = np.float32(hyperparameters.learning_rate)
         self._seed = seed
         self._workers = workers
+        self._n_shards = n_shards
         self._shards = split_positives(positives, sample_weight, n_shards)
         #: samples of an epoch
         self.n_positives = sum(len(shard.indices) for shard in self._shards)
-        self._items = Side(item_side, item_features, workers, with_bias=True)
-        self._users = Side(user_side, user_features, workers, with_bias=False)
-        n_items, width = self._items.n_rows, item_side.components + 1
-        self._components = item_side.components
-        self._penalties = rank_penalties(n_items, hyperparameters.max_sampled)
-        self._buffers = ChangeBuffers(
-            self._shards,
-            (n_items, width),
-            workers.threads,
-            gradients=self._items.steps_tokens,
-        )
-        self._item_cuts = workers.cut_rows(n_items)
-        self._merged = MergedChanges(
-            touched=np.zeros(n_items, np.bool_),
-            moves=np.empty((n_items, width), np.float32),
-            squares=np.empty((n_items, width), np.float32),
-            gradients=np.empty((n_items if self._items.steps_tokens else 0, width), np.float32),
-        )
+        self._items = Side(item_side, item_features, workers, of_items=True)
+        self._users = Side(user_side, user_features, workers, of_items=False)
+        self._scratch = [Scratch.for_components(item_side.components) for _ in self._shards]
+        self._penalties = rank_penalties(self._items.n_rows, hyperparameters.max_sampled)
+        is_bpr = hyperparameters.loss == "bpr"
+        self._popular = popular_items(self._shards) if is_bpr else np.empty(0, np.int32)
 
-    def run_epoch(self, epoch: int, plan: EpochPlan) -> list[BlockResult]:
+    def run_epoch(self, number: int, plan: EpochPlan) -> list[TurnResult]:
         """Take every positive once."""
-        blocks = (self._run_block(epoch, number, plan) for number in range(plan.n_blocks))
+        epoch = self._begin_epoch(number, plan)
+        blocks = (self._run_block(epoch, turns) for turns in plan.turns_of_blocks(self._n_shards))
         return list(chain.from_iterable(blocks))
 
-    def _run_block(self, epoch: int, number: int, plan: EpochPlan) -> list[BlockResult]:
-        """Train every shard on one block, then bring their changes together."""
-        items = self._items.snapshot(self._learning_rate)
-        users = self._users.snapshot(self._learning_rate)
-        user_changes = self._users.empty_user_changes()
-        self._merged.touched[:] = False
-        results: list[BlockResult] = []
-        item_shrink = np.float32(1.0)
+    def _begin_epoch(self, number: int, plan: EpochPlan) -> _Epoch:
+        """Shuffle the items into parts, and what each user likes in each part."""
+        rng = np.random.default_rng([self._seed, number])
+        order = rng.permutation(self._items.n_rows).astype(np.int32)
+        catalogue = arrange_catalogue(order, self._popular, self._n_shards)
+        turns_and_shards = (plan.n_rounds * self._n_shards, self._n_shards)
+        seeds = rng.integers(2**64, size=self._n_shards, dtype=np.uint64)
+        self._workers.map(
+            lambda shard: arrange_positives(self._shards[shard], catalogue.place_of, seeds[shard]),
+            range(self._n_shards),
+        )
+        return _Epoch(
+            plan=plan,
+            seeds=rng.integers(2**64, size=turns_and_shards, dtype=np.uint64),
+            catalogue=catalogue,
+            items=self._items.arrange(order, self._learning_rate),
+            users=self._users.arrange(slice(None), self._learning_rate),
+        )
 
-        for wave in self._buffers.waves():
-
-            def run(shard: int, first: int = wave.start) -> BlockResult:
-                counts = train_shard(
-                    items,
-                    users,
-                    self._shards[shard],
-                    self._buffers.at(shard - first),
-                    user_changes,
-                    Scratch.for_components(self._components),
-                    self._penalties,
-                    self._block(epoch, number, shard, plan),
-                )
-                return BlockResult(*counts)
-
-            finished = self._workers.map(run, wave)
-            results += finished
-            item_shrink = self._shrink(self._hyperparameters.item_alpha, results)
-            is_last = wave.stop == len(self._shards)
-            self._merge(finished, items, item_shrink if is_last else None)
-
-        user_shrink = self._shrink(self._hyperparameters.user_alpha, results)
-        self._items.step_tokens(self._merged, self._learning_rate, item_shrink)
-        self._users.apply_user_changes(user_changes, self._learning_rate, user_shrink)
+    def _run_block(self, epoch: _Epoch, turns: range) -> list[TurnResult]:
+        """Bring shards and parts together, turn by turn, then step what is shared."""
+        hyper = self._hyperparameters
+        results: list[TurnResult] = []
+        for turn in turns:
+            results += self._run_turn(epoch, turn, self._shrink(hyper.item_alpha, results))
+        self._items.finish_block(self._learning_rate, self._shrink(hyper.item_alpha, results))
+        self._users.finish_block(self._learning_rate, self._shrink(hyper.user_alpha, results))
         return results
 
-    def _merge(
-        self, wave: list[BlockResult], items: SideSnapshot, shrink: np.float32 | None
-    ) -> None:
-        """Add the changes of a wave; with ``shrink``, after the last one, move the item rows.
+    def _run_turn(self, epoch: _Epoch, number: int, shrink: np.float32) -> list[TurnResult]:
+        """Train every shard on a part of the items of its own."""
 
-        Both in one pass: on small data waking the threads is what costs.
-        """
-        filled = self._buffers.first(len(wave))
+        def run(shard: int) -> TurnResult:
+            counts = train_shard(
+                epoch.items,
+                epoch.users,
+                self._shards[shard],
+                epoch.catalogue,
+                self._scratch[shard],
+                self._penalties,
+                self._turn(epoch, number, shard, shrink),
+            )
+            return TurnResult(*counts)
 
-        def merge(low: int, high: int) -> None:
-            add_changes(low, high, items, filled, self._merged)
-            if shrink is not None:
-                self._items.move_rows(low, high, self._merged, shrink)
-
-        self._workers.over_rows(merge, self._item_cuts)
-        for place, result in enumerate(wave):
-            self._buffers.clear(place, result.n_touched)
+        return self._workers.map(run, range(self._n_shards))
 
     @staticmethod
-    def _shrink(alpha: float, results: list[BlockResult]) -> np.float32:
+    def _shrink(alpha: float, results: list[TurnResult]) -> np.float32:
         """The factor by which the updates so far regularise every embedding of a side."""
         return np.float32(np.exp(-alpha * sum(result.mean_rates for result in results)))
 
-    def _block(self, epoch: int, number: int, shard: int, plan: EpochPlan) -> Block:
-        entropy = np.random.SeedSequence([self._seed, epoch, number, shard])
-        return Block(
-            seed=entropy.generate_state(1, np.uint64)[0],
-            number=number,
-            n_blocks=plan.n_blocks,
-            positives_per_visit=plan.positives_per_visit,
-            n_shards=len(self._shards),
+    def _turn(self, epoch: _Epoch, number: int, shard: int, shrink: np.float32) -> Turn:
+        return Turn(
+            seed=epoch.seeds[number, shard],
+            part=(shard + number) % self._n_shards,
+            round=number // self._n_shards,
+            n_rounds=epoch.plan.n_rounds,
+            positives_per_visit=epoch.plan.positives_per_visit,
+            n_shards=self._n_shards,
             bpr=self._hyperparameters.loss == "bpr",
             learning_rate=self._learning_rate,
             item_alpha=float(self._hyperparameters.item_alpha),
+            shrink=shrink,
         )
 
     def scatter(self) -> None:
@@ -191,8 +193,10 @@ def train(
         seed: any non-negative integer.
         threads: number of threads.
         sample_weight: weights with the entries of ``positives``, in the same order (COO).
-        n_shards: parts of the users that train apart within a block.
-        blocks_per_epoch: how often the shards meet in an epoch; 0 leaves it to ``plan_epoch``.
+        n_shards: parts of the users, and of the items, that train apart within a turn; fewer where
+            there are few items.
+        blocks_per_epoch: how often shared tokens are stepped in an epoch; 0 leaves it to
+            ``plan_epoch``.
         first_epoch: number of the first epoch; a value above 1 continues a training, with blocks
             and random numbers of its own.
         epochs: number of epochs, by default the hyper-parameters' own.
@@ -204,6 +208,7 @@ def train(
         ValueError: if shapes do not fit together.
     """
     _check_shapes(item_features, user_features, positives, n_shards, blocks_per_epoch)
+    n_shards = n_shards_for(item_features.shape[0], n_shards)
     started = time.perf_counter()
     history: list[EpochProgress] = []
     stopped = False
@@ -223,7 +228,7 @@ def train(
         n_epochs = hyperparameters.epochs if epochs is None else epochs
         for epoch in range(first_epoch, first_epoch + n_epochs):
             epoch_started = time.perf_counter()
-            plan = plan_epoch(epoch, training.n_positives, blocks_per_epoch)
+            plan = plan_epoch(epoch, training.n_positives, n_shards, blocks_per_epoch)
             results = training.run_epoch(epoch, plan)
             training.scatter()
             if not (item_side.is_finite() and user_side.is_finite()):
@@ -240,7 +245,7 @@ def train(
     return TrainingSummary(len(history), stopped, seconds, tuple(history))
 
 
-def _progress(epoch: int, results: list[BlockResult], seconds: float) -> EpochProgress:
+def _progress(epoch: int, results: list[TurnResult], seconds: float) -> EpochProgress:
     samples = max(1, sum(result.samples for result in results))
     violations = sum(result.violations for result in results)
     loss = sum(result.loss for result in results)

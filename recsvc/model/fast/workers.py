@@ -65,9 +65,3 @@ class Workers:
     def cut_rows(self, n_rows: int) -> RowCuts:
         """Ranges of equal length, one for each thread."""
         return [int(cut) for cut in np.linspace(0, n_rows, self.threads + 1)]
-
-    def cut_by_work(self, indptr: Any) -> RowCuts:
-        """Ranges of rows with about equal numbers of stored entries, one for each thread."""
-        entries = np.linspace(0, indptr[-1], self.threads + 1)[1:-1]
-        inner = [int(cut) for cut in np.searchsorted(indptr, entries)]
-        return [0, *inner, len(indptr) - 1]
