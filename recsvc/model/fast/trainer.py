@@ -234,7 +234,7 @@ def train(
             if not (item_side.is_finite() and user_side.is_finite()):
                 raise TrainingDivergedError(
                     f"Training diverged in epoch {epoch} with {hyperparameters}; "
-                    "a lower learning rate usually mends it."
+                    "lower RECSVC_LEARNING_RATE."
                 )
             progress = _progress(epoch, results, time.perf_counter() - epoch_started)
             history.append(progress)
