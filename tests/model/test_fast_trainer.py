@@ -34,7 +34,8 @@ TINY = Hyperparameters(
 
 
 @pytest.fixture(autouse=True)
-def _parts_of_few_items(monkeypatch: pytest.MonkeyPatch) -> None:
+def _shards_of_tiny_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "MIN_SHARD_POSITIVES", 1)
     monkeypatch.setattr(schedule, "MIN_PART_ITEMS", 1)
 
 
@@ -357,7 +358,7 @@ def test_blocks_grow_with_the_root_of_what_was_seen() -> None:
     blocks = np.cumsum([plan.n_blocks for plan in plans])
     expected = np.sqrt(90_000 * np.arange(1, 26))
     np.testing.assert_allclose(blocks, expected, atol=10)
-    assert plan_epoch(3, 9_000_000, n_shards=4, blocks_per_epoch=17)[:2] == (5, 17)
+    assert plan_epoch(3, 9_000_000, n_shards=4, blocks_per_epoch=37)[:2] == (10, 37)
 
 
 def test_a_catalogue_too_small_for_parts_is_trained_as_a_whole(

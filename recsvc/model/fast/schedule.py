@@ -9,9 +9,12 @@ POSITIVES_OF_ONE_BLOCK = 1_000
 MIN_BLOCKS = 4
 #: Of a part of the catalogue; in a smaller one users may like everything, and find no negatives.
 MIN_PART_ITEMS = 64
+#: Of a shard; with fewer, beginning a turn costs as much as what is done in it.
+MIN_SHARD_POSITIVES = 8_000
 #: With few, the positives of a user in a part follow one another.
-MIN_ROUNDS = 4
-#: Visiting a user costs as much as a positive, so that a visit takes several.
+MIN_ROUNDS = 8
+#: Positives from which on users' rows are in no cache: a visit then takes several positives.
+LARGE = 1_000_000
 POSITIVES_PER_VISIT = 4
 
 
@@ -50,19 +53,21 @@ def plan_epoch(epoch: int, n_positives: int, n_shards: int, blocks_per_epoch: in
     >>> [plan_epoch(epoch, 10_000_000, 8).n_blocks for epoch in (1, 2, 3, 25)]
     [100, 41, 32, 10]
     >>> plan_epoch(1, 40_000, 8)
-    EpochPlan(n_rounds=4, n_blocks=6, positives_per_visit=4)
+    EpochPlan(n_rounds=8, n_blocks=6, positives_per_visit=1)
     """
     blocks_of_first = math.sqrt(n_positives / POSITIVES_OF_ONE_BLOCK)
     share = math.sqrt(epoch) - math.sqrt(epoch - 1)
     n_blocks = blocks_per_epoch or max(MIN_BLOCKS, round(blocks_of_first * share))
     n_rounds = max(MIN_ROUNDS, -(-n_blocks // n_shards))
-    return EpochPlan(n_rounds, n_blocks, POSITIVES_PER_VISIT)
+    return EpochPlan(n_rounds, n_blocks, POSITIVES_PER_VISIT if n_positives >= LARGE else 1)
 
 
-def n_shards_for(n_items: int, n_shards: int) -> int:
-    """Return how many shards train, as many as asked for where the catalogue has parts for them.
+def n_shards_for(n_items: int, n_positives: int, n_shards: int) -> int:
+    """Return how many shards train: as many as asked for, where the data are enough for them.
 
-    >>> n_shards_for(1_000, 8), n_shards_for(200, 8), n_shards_for(5, 8)
-    (8, 3, 1)
+    >>> n_shards_for(10_000, 10_000_000, 8), n_shards_for(10_000, 40_000, 8)
+    (8, 5)
+    >>> n_shards_for(200, 10_000_000, 8), n_shards_for(5, 10, 8)
+    (3, 1)
     """
-    return max(1, min(n_shards, n_items // MIN_PART_ITEMS))
+    return max(1, min(n_shards, n_items // MIN_PART_ITEMS, n_positives // MIN_SHARD_POSITIVES))

@@ -194,7 +194,7 @@ def train(
         threads: number of threads.
         sample_weight: weights with the entries of ``positives``, in the same order (COO).
         n_shards: parts of the users, and of the items, that train apart within a turn; fewer where
-            there are few items.
+            there are few items or positives.
         blocks_per_epoch: how often shared tokens are stepped in an epoch; 0 leaves it to
             ``plan_epoch``.
         first_epoch: number of the first epoch; a value above 1 continues a training, with blocks
@@ -208,7 +208,7 @@ def train(
         ValueError: if shapes do not fit together.
     """
     _check_shapes(item_features, user_features, positives, n_shards, blocks_per_epoch)
-    n_shards = n_shards_for(item_features.shape[0], n_shards)
+    n_shards = n_shards_for(item_features.shape[0], positives.nnz, n_shards)
     started = time.perf_counter()
     history: list[EpochProgress] = []
     stopped = False
