@@ -14,9 +14,10 @@ def map_ahead(
 ) -> Generator[Result]:
     """Yield a function's results in the order of its arguments, computed on several threads.
 
-    Not more than ``2 * threads`` results wait to be taken, so that memory stays bounded; arguments
-    are taken, by the thread that takes the results, no earlier than that needs. What a call raises
-    is raised here, and calls that have not begun are given up.
+    Not more than ``2 * threads + 1`` results wait to be taken, so that memory stays bounded;
+    arguments are taken, by the thread that takes the results, no earlier than that needs. What a
+    call raises is raised here. Closing the generator gives up calls that have not begun and waits
+    for the others.
     """
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:

@@ -1,6 +1,8 @@
 """Imports go downward only: the rooms of docs/architecture.md."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +61,11 @@ def imported(path: Path) -> Iterator[str]:
 
 def inside(name: str, room: str) -> bool:
     return name == room or name.startswith(f"{room}.")
+
+
+def test_commands_start_without_what_only_training_and_ingest_need() -> None:
+    check = "import sys, recsvc.cli.application; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 
 def modules_imported(name: str) -> set[str]:

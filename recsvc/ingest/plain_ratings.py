@@ -15,9 +15,10 @@ import pandas as pd
 from recsvc.compiling import jit
 from recsvc.ingest.formats import RATINGS
 from recsvc.ingest.plain import KnownMovies, Mask, PlainBlock, count_lines
-from recsvc.ingest.values import HIGHEST_RATING, LATEST_TIME, LOWEST_RATING, SAFE_DIGITS
+from recsvc.ingest.values import HIGHEST_RATING, LATEST_TIME, LOWEST_RATING
 
 _ZERO, _NINE, _COMMA, _POINT, _CR, _LF = b"09,.\r\n"
+_ID_DIGITS = 18  # any number of so many fits into 64 bits
 _TIME_DIGITS = 12  # LATEST_TIME has as many
 _DECIMALS = 14
 _POWERS_OF_TEN = 10 ** np.arange(_DECIMALS + 1)
@@ -37,6 +38,7 @@ class PlainRatings:
         starts, good = np.empty(n_lines + 1, np.int64), np.empty(n_lines, np.bool_)
         ended = block if block.endswith(b"\n") else block + b"\n"
         _parse(np.frombuffer(ended, np.uint8), user_ids, movie_ids, ratings, times, starts, good)
+        good &= (ratings >= LOWEST_RATING) & (ratings <= HIGHEST_RATING) & (times <= LATEST_TIME)
         good &= movies.include(movie_ids)
         values = (user_ids, movie_ids, ratings, times)
         columns = dict(zip(RATINGS.columns, values, strict=True))
@@ -60,7 +62,7 @@ def _parse(
     starts: Any,
     good: Any,
 ) -> None:
-    """Parse lines that all end with LF; what is not plain or out of range is not ``good``.
+    """Parse lines that all end with LF; what is not plain is not ``good``.
 
     ``starts`` gets the place of each line in ``text``, and that after the last one.
     """
@@ -70,8 +72,7 @@ def _parse(
         user_ids[line], movie_ids[line], ratings[line], times[line], place, plain = _plain_line(
             text, place
         )
-        in_range = LOWEST_RATING <= ratings[line] <= HIGHEST_RATING and times[line] <= LATEST_TIME
-        good[line] = plain and in_range
+        good[line] = plain
         while text[place] != _LF:
             place += 1
         place += 1
@@ -84,10 +85,10 @@ def _plain_line(text: Any, place: Any) -> Any:
 
     Of a line that is not, return some place in it.
     """
-    user_id, place, digits = _whole_number(text, place, SAFE_DIGITS)
+    user_id, place, digits = _whole_number(text, place, _ID_DIGITS)
     if digits == 0 or text[place] != _COMMA:
         return 0, 0, 0.0, 0, place, False
-    movie_id, place, digits = _whole_number(text, place + 1, SAFE_DIGITS)
+    movie_id, place, digits = _whole_number(text, place + 1, _ID_DIGITS)
     if digits == 0 or text[place] != _COMMA:
         return 0, 0, 0.0, 0, place, False
     numerator, place, digits = _whole_number(text, place + 1, 1)

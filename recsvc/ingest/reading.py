@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -12,10 +13,9 @@ import pandas as pd
 
 from recsvc.ahead import map_ahead
 from recsvc.errors import SourceDataError
-from recsvc.ingest.formats import Format, ParseRow, Row, require_movie
+from recsvc.ingest.formats import RATINGS, TAGS, Format, ParseRow, Row, require_movie
 from recsvc.ingest.parsed import ParsedFile, Reject, deduplicated
 from recsvc.ingest.plain import KnownMovies, PlainLines
-from recsvc.ingest.plain_ratings import PlainRatings
 from recsvc.ingest.plain_tags import PlainTags
 from recsvc.ingest.records import Record, UnclosedQuoteError, read_records
 from recsvc.ingest.source_file import SourceFile, split_lines
@@ -25,8 +25,6 @@ MovieIds = npt.NDArray[np.int64]
 
 _CHUNK_ROWS = 100_000
 _THREADS = min(os.cpu_count() or 1, 4)  # one core reads and hashes as fast as four parse
-_READERS: tuple[PlainLines, ...] = (PlainRatings(), PlainTags())
-_PLAIN = {reader.format.file: reader for reader in _READERS}
 
 
 @dataclass
@@ -91,14 +89,26 @@ def read_file(source: SourceFile, kind: Format, movie_ids: MovieIds | None = Non
     movies = None if movie_ids is None else frozenset(movie_ids.tolist())
     reading = _Reading(kind, movies)
     try:
-        if kind.file in _PLAIN and movie_ids is not None:
-            _read_blocks(source, reading, _PLAIN[kind.file], KnownMovies(movie_ids))
+        plain = _plain_reader(kind)
+        if plain is not None and movie_ids is not None:
+            _read_blocks(source, reading, plain, KnownMovies(movie_ids))
         else:
             records = read_records(source.lines())
             reading.take(records, *_header(source, kind, records))
     except UnclosedQuoteError as problem:
         raise SourceDataError(f"{source.name} {problem}; nothing was changed.") from None
     return reading.finish(source)
+
+
+def _plain_reader(kind: Format) -> PlainLines | None:
+    if kind is TAGS:
+        return PlainTags()
+    if kind is RATINGS:
+        # Numba takes long to import, and most commands read no file.
+        from recsvc.ingest.plain_ratings import PlainRatings  # noqa: PLC0415
+
+        return PlainRatings()
+    return None
 
 
 def _header(source: SourceFile, kind: Format, records: Iterator[Record]) -> tuple[ParseRow, int]:
@@ -125,16 +135,17 @@ def _read_blocks(
     line = 2
     bodies = chain([body] if body else [], blocks)
     parses = map_ahead(lambda block: (block, plain.parse(block, movies)), bodies, _THREADS)
-    for block, parsed in parses:
-        try:
-            records = list(_line_records(parsed.others, line, line_breaks=plain.line_breaks))
-        except UnclosedQuoteError:  # where the value ends, in whichever block, only records tell
-            rest = chain([block], (later for later, _ in parses))
-            reading.take(read_records(split_lines(rest), line), *header)
-            return
-        reading.frames.append(parsed.rows)
-        reading.take(records, *header)
-        line += parsed.lines
+    with closing(parses):
+        for block, parsed in parses:
+            try:
+                records = list(_line_records(parsed.others, line, line_breaks=plain.line_breaks))
+            except UnclosedQuoteError:  # where the value ends, in whichever block, records tell
+                rest = chain([block], (later for later, _ in parses))
+                reading.take(read_records(split_lines(rest), line), *header)
+                return
+            reading.frames.append(parsed.rows)
+            reading.take(records, *header)
+            line += parsed.lines
 
 
 def _line_records(

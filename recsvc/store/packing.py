@@ -63,6 +63,7 @@ def _with_texts(words: Any, kinds: Sequence[pa.DataType]) -> list[pa.Array]:
         lengths = words[column]
         ends = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
         text = gathered(words.view(np.uint8), 8 * (column + 1), ends)
-        buffers = [None, pa.py_buffer(ends), pa.py_buffer(text)]
-        columns.append(pa.StringArray.from_buffers(len(lengths), *buffers[1:]))
+        columns.append(
+            pa.StringArray.from_buffers(len(lengths), pa.py_buffer(ends), pa.py_buffer(text))
+        )
     return columns

@@ -20,7 +20,7 @@ class Source(Protocol):
         """Yield the rows of a query; no batch at all where there are none."""
 
     def packed_batches(self, query: sa.Select[Any], by: sa.Column[Any]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a query, those that share a value of the column ``by`` together."""
+        """Yield the same rows, fast; ``by`` is the first column and refers to another table."""
 
 
 class Snapshot:

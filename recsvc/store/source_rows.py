@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from recsvc.store import schema
 from recsvc.store.bulk import fill, insert, upsert
 from recsvc.store.changes import Changes, compare
-from recsvc.store.rating_changes import compare_ratings
 from recsvc.store.snapshot import Snapshot
 
 Write = Callable[[sa.Connection, pd.DataFrame, pd.DataFrame], None]
@@ -23,6 +22,9 @@ Write = Callable[[sa.Connection, pd.DataFrame, pd.DataFrame], None]
 def find_changes(database: Snapshot, file: str, incoming: pd.DataFrame, key: list[str]) -> Changes:
     """Sort the rows of a file, in key order, into new, changed and unchanged."""
     if file == "ratings.csv":
+        # Numba takes long to import, and most commands compare nothing.
+        from recsvc.store.rating_changes import compare_ratings  # noqa: PLC0415
+
         ratings = schema.ratings
         batches = database.batches(sa.select(ratings), packed_by=ratings.c.user_id)
         return compare_ratings(batches, incoming)

@@ -41,6 +41,11 @@ class PackingConnection(sqlite3.Connection):
             add_compiled(self._handle)
         self._packs = True
 
+    def close(self) -> None:
+        """Close; SQLite's address of a closed connection must not be used again."""
+        self._handle = None
+        super().close()
+
 
 class PackedInPython:
     """What ``packed`` does, in the words of Python's ``sqlite3``."""

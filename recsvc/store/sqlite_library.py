@@ -7,9 +7,12 @@ it to an "automatic extension", a function that it calls whenever a connection i
 
 import _sqlite3
 import ctypes
+import signal
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 _opening = threading.local()  # the handle of the connection that this thread opens
 _lock = threading.Lock()
@@ -35,7 +38,7 @@ def handle_of(opening: Callable[[], None]) -> int | None:
     except (AttributeError, OSError):
         opening()
         return None
-    with _lock:
+    with _lock, _signals_held():
         register(_notice)
         try:
             opening()
@@ -43,6 +46,30 @@ def handle_of(opening: Callable[[], None]) -> int | None:
             cancel(_notice)
     handle: int | None = _opening.handle
     return handle
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Put off what a signal's handler raises: within a callback from C it would be lost."""
+    if threading.current_thread() is not threading.main_thread():  # handlers run there only
+        yield
+        return
+    held: list[int] = []
+
+    def hold(number: int, _frame: FrameType | None) -> None:
+        held.append(number)
+
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: handler for number, handler in found.items() if callable(handler)}
+    for number in handlers:
+        signal.signal(number, hold)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for caught in held:
+            signal.raise_signal(caught)
 
 
 def _remember(handle: int, _message: int, _interface: int) -> int:

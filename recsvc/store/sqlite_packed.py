@@ -16,7 +16,7 @@ from recsvc.compiling import c_function
 from recsvc.store.sqlite_library import python_library
 
 _INTEGER, _REAL, _TEXT = 1, 2, 3  # https://sqlite.org/c3ref/c_blob.html
-_MISMATCH = 20  # https://sqlite.org/rescode.html
+_NO_MEMORY, _MISMATCH = 7, 20  # https://sqlite.org/rescode.html
 _UTF8, _DETERMINISTIC = 0x1, 0x800  # https://sqlite.org/c3ref/c_deterministic.html
 _COPY = np.uint64(2**64 - 1)  # https://sqlite.org/c3ref/c_static.html
 _ANY_NUMBER, _MOST_ARGUMENTS = -1, 127  # of arguments
@@ -72,6 +72,12 @@ for _name in _INTERFACE:
 def _step(context: Any, n_values: Any, values: Any) -> None:
     """Append a row to the group's string."""
     state = carray(_aggregate_context(context, 8 * _N_WORDS), _N_WORDS)
+    if state.ctypes.data == 0:
+        _result_error_code(context, _NO_MEMORY)
+        return
+    if n_values > _MOST_ARGUMENTS:
+        state[_REFUSED] = 1
+        n_values = 0
     if state[_STRING] == 0:
         state[_STRING] = np.int64(_str_new(0))
     string, row = np.uint64(state[_STRING]), state[_ROW:]
@@ -101,9 +107,9 @@ def _step(context: Any, n_values: Any, values: Any) -> None:
 def _finish(context: Any) -> None:
     """Return the group's string as a blob, or NULL for no rows, whose state SQLite has zeroed."""
     state = carray(_aggregate_context(context, 8 * _N_WORDS), _N_WORDS)
-    string = np.uint64(state[_STRING])
-    if string == 0:
+    if state.ctypes.data == 0 or state[_STRING] == 0:
         return
+    string = np.uint64(state[_STRING])
     error = _MISMATCH if state[_REFUSED] else _str_errcode(string)
     length = np.uint64(_str_length(string))
     text = _str_finish(string)

@@ -8,7 +8,7 @@ locks (https://sqlite.org/howtocorrupt.html, section 2.2.1).
 
 import os
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any, cast
 
@@ -24,20 +24,23 @@ BATCH_ROWS = 65_536
 BATCH_KEYS = 512
 MOST_CONNECTIONS = 4
 
+_LOWEST, _HIGHEST = -(2**63), 2**63 - 1
+
 
 class SqliteSource:
     """Runs queries that all see one moment; see :class:`recsvc.store.snapshot.Source`."""
 
-    def __init__(self, connections: Sequence[sa.Connection]) -> None:
+    def __init__(self, connections: Sequence[sa.Connection], readings: ExitStack) -> None:
         self._connections = connections
+        self._readings = readings  # ends threads before their connections are given back
 
     @classmethod
     @contextmanager
     def open(cls, engine: sa.Engine) -> Iterator["SqliteSource"]:
         """Begin a transaction for each core."""
         number = min(os.cpu_count() or 1, MOST_CONNECTIONS)
-        with _at_one_moment(engine, number) as connections:
-            yield cls(connections)
+        with _at_one_moment(engine, number) as connections, ExitStack() as readings:
+            yield cls(connections, readings)
 
     def batches(self, query: sa.Select[Any]) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a query; no batch at all where there are none."""
@@ -49,8 +52,15 @@ class SqliteSource:
     def packed_batches(self, query: sa.Select[Any], by: sa.Column[Any]) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a query of numbers and texts, in ranges of the column ``by``.
 
-        Its values are known without a look at the rows: it refers to the table that has them.
+        They follow the values of the column that it refers to, and leave nothing between them.
         """
+        batches = self._packed_batches(query, by)
+        self._readings.callback(batches.close)
+        return batches
+
+    def _packed_batches(
+        self, query: sa.Select[Any], by: sa.Column[Any]
+    ) -> Generator[pa.RecordBatch]:
         schema = schema_of(query)
         packed = sa.func.packed(*map(unlabelled, query.selected_columns)).label("packed")
         part = query.with_only_columns(packed).where(
@@ -71,21 +81,23 @@ class SqliteSource:
                 return None
             return pa.RecordBatch.from_arrays(unpacked([blob], schema.types, "="), schema=schema)
 
-        batches = map_ahead(read, self._ranges(by), len(self._connections))
-        yield from (batch for batch in batches if batch is not None)
+        with closing(map_ahead(read, self._ranges(by), len(self._connections))) as batches:
+            yield from (batch for batch in batches if batch is not None)
 
     def _ranges(self, by: sa.Column[Any]) -> list[tuple[int, int]]:
         (reference,) = by.foreign_keys
         key = reference.column
         keys = _fetch(self._connections[0], sa.select(key).order_by(key), BATCH_KEYS)
-        return [(rows[0][0], rows[-1][0]) for rows in keys]
+        ends = [rows[-1][0] for rows in keys][:-1]
+        starts = [_LOWEST, *(end + 1 for end in ends)]
+        return list(zip(starts, [*ends, _HIGHEST], strict=True))
 
 
 @contextmanager
 def _at_one_moment(engine: sa.Engine, number: int) -> Iterator[list[sa.Connection]]:
     """Begin transactions that see the same: nothing was committed from the first to the last."""
     with ExitStack() as stack:
-        watch = stack.enter_context(closing(engine.raw_connection()))
+        watch = stack.enter_context(engine.connect())
         while True:
             attempt = stack.enter_context(ExitStack())
             before = _data_version(watch)
@@ -98,9 +110,15 @@ def _at_one_moment(engine: sa.Engine, number: int) -> Iterator[list[sa.Connectio
         yield connections
 
 
-def _data_version(connection: sa.PoolProxiedConnection) -> int:
-    """Return a number that is another one after each commit of any other connection."""
-    (version,) = connection.cursor().execute("PRAGMA data_version").fetchone()
+def _data_version(connection: sa.Connection) -> int:
+    """Return a number that is another one after each commit of any other connection.
+
+    Outside of a transaction, in which it would stay the same.
+    """
+    cursor = connection.connection.cursor()
+    cursor.execute("PRAGMA data_version")
+    (version,) = cursor.fetchone() or (0,)
+    cursor.close()
     return int(version)
 
 

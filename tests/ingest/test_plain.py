@@ -223,7 +223,7 @@ def test_tags_read_by_block_are_those_read_record_by_record(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source_file, "BLOCK_BYTES", size)
         by_block = read_tags(path)
-        patch.setattr(reading, "_PLAIN", {})
+        patch.setattr(reading, "_plain_reader", lambda _: None)
         by_record = read_tags(path)
     assert by_block == by_record
 

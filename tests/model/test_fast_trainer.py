@@ -361,6 +361,19 @@ def test_blocks_grow_with_the_root_of_what_was_seen() -> None:
     assert plan_epoch(3, 9_000_000, n_shards=4, blocks_per_epoch=37)[:2] == (10, 37)
 
 
+def test_strong_regularisation_shrinks_and_stays_finite() -> None:
+    strong = replace(TINY, item_alpha=30.0, epochs=3)
+    items, users = (Embeddings.initial(n, 5, np.random.RandomState(1)) for n in (12, 9))
+    largest = np.abs(items.embeddings).max()
+    positives = sp.coo_matrix(np.tri(9, 12, dtype=np.float32))
+    train(
+        items, users, identity(12), identity(9), positives,
+        hyperparameters=strong, seed=1, threads=1, n_shards=2, blocks_per_epoch=1,
+    )  # fmt: skip
+    assert items.is_finite()
+    assert np.abs(items.embeddings).max() < largest
+
+
 def test_a_catalogue_too_small_for_parts_is_trained_as_a_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

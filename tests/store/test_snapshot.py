@@ -1,7 +1,9 @@
 """Whole columns out of the database, all seeing it at one moment."""
 
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -190,6 +192,38 @@ def test_packed_texts_are_the_same_texts(
     found = {tuple(row) for row in packed.to_numpy(object)}
     assert found == {(*row, "x", 7) for row in written}
     assert len(packed) == len(written)
+
+
+def test_rows_whose_user_was_deleted_by_hand_are_seen_too(
+    filled: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_sqlite(filled):
+        pytest.skip("PostgreSQL lets nobody delete such a user")
+    monkeypatch.setattr(sqlite_source, "BATCH_KEYS", 1)
+    with sqlite3.connect(str(filled.url.database)) as other:  # without foreign keys
+        other.execute("DELETE FROM users WHERE user_id = 1")
+        other.execute("INSERT INTO ratings VALUES (-5, 1, 4.0, 7)")
+    other.close()
+    with snapshot(filled) as database:
+        found = database.frame(sa.select(ratings), packed_by=ratings.c.user_id)
+    assert found["user_id"].tolist() == [-5, 1, 1, TOP]
+
+
+def test_no_thread_reads_on_when_whoever_takes_the_rows_fails(
+    filled: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_source, "BATCH_KEYS", 1)
+    before = set(threading.enumerate())
+
+    def failing() -> None:
+        with snapshot(filled) as database:
+            next(database.batches(sa.select(ratings), packed_by=ratings.c.user_id))
+            raise KeyError
+
+    with pytest.raises(KeyError) as failure:  # it keeps the reading that was begun
+        failing()
+    assert set(threading.enumerate()) <= before
+    assert failure.value.args == ()
 
 
 def test_connections_that_read_together_see_the_same_moment(

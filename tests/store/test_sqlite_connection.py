@@ -1,5 +1,6 @@
 """The aggregate ``packed``: many rows as one blob, compiled or in Python."""
 
+import signal
 import sqlite3
 import struct
 import threading
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from recsvc.store import sqlite_connection
 from recsvc.store.sqlite_connection import PackingConnection
+from recsvc.store.sqlite_library import handle_of
 
 numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -79,6 +81,26 @@ def test_a_blob_may_be_of_many_rows(connection: PackingConnection) -> None:
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)"
     (blob,) = connection.execute(f"{numbers} SELECT packed(i) FROM n").fetchone()
     assert blob == struct.pack("=300000q", *range(1, 300_001))
+
+
+def test_a_signal_while_a_connection_opens_is_heeded_when_it_is_open() -> None:
+    """In the callback that SQLite makes meanwhile, what its handler raises would be lost."""
+    opened = []
+
+    def opening() -> None:
+        signal.raise_signal(signal.SIGINT)
+        opened.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        handle_of(opening)
+    assert opened == [True]
+
+
+def test_a_closed_connection_is_not_given_the_aggregate() -> None:
+    connection = sqlite3.connect(":memory:", factory=PackingConnection)
+    connection.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        connection.add_packed()
 
 
 def test_connections_opened_at_the_same_time_get_handles_of_their_own(tmp_path: Path) -> None:

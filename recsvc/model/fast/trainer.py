@@ -1,4 +1,4 @@
-"""The training loop: epochs of blocks, blocks of shards, and what is checked after each epoch."""
+"""The training loop: epochs of blocks, blocks of turns, and what is checked after each epoch."""
 
 import time
 from collections.abc import Callable
@@ -26,6 +26,10 @@ from recsvc.model.fast.sides import Side
 from recsvc.model.fast.state import Embeddings, EpochProgress, TrainingSummary
 from recsvc.model.fast.workers import Workers
 from recsvc.model.hyperparameters import Hyperparameters
+
+#: A block in which regularisation shrinks the items by more ends early: the scale of their stored
+#: numbers stays far from what float32 cannot hold.
+LEAST_SHRINK = 1e-3
 
 
 def rank_penalties(n_items: int, max_sampled: int) -> Float32:
@@ -110,13 +114,21 @@ class _Training:
 
     def _run_block(self, epoch: _Epoch, turns: range) -> list[TurnResult]:
         """Bring shards and parts together, turn by turn, then step what is shared."""
-        hyper = self._hyperparameters
+        finished: list[TurnResult] = []
         results: list[TurnResult] = []
+        alpha = self._hyperparameters.item_alpha
         for turn in turns:
-            results += self._run_turn(epoch, turn, self._shrink(hyper.item_alpha, results))
+            results += self._run_turn(epoch, turn, self._shrink(alpha, results))
+            if self._shrink(alpha, results) < LEAST_SHRINK:
+                self._finish_block(results)
+                finished, results = finished + results, []
+        self._finish_block(results)
+        return finished + results
+
+    def _finish_block(self, results: list[TurnResult]) -> None:
+        hyper = self._hyperparameters
         self._items.finish_block(self._learning_rate, self._shrink(hyper.item_alpha, results))
         self._users.finish_block(self._learning_rate, self._shrink(hyper.user_alpha, results))
-        return results
 
     def _run_turn(self, epoch: _Epoch, number: int, shrink: np.float32) -> list[TurnResult]:
         """Train every shard on a part of the items of its own."""
@@ -208,7 +220,7 @@ def train(
         ValueError: if shapes do not fit together.
     """
     _check_shapes(item_features, user_features, positives, n_shards, blocks_per_epoch)
-    n_shards = n_shards_for(item_features.shape[0], positives.nnz, n_shards)
+    n_shards = n_shards_for(item_features.shape[0], _n_positives(positives), n_shards)
     started = time.perf_counter()
     history: list[EpochProgress] = []
     stopped = False
@@ -250,6 +262,10 @@ def _progress(epoch: int, results: list[TurnResult], seconds: float) -> EpochPro
     violations = sum(result.violations for result in results)
     loss = sum(result.loss for result in results)
     return EpochProgress(epoch, violations / samples, loss / samples, seconds)
+
+
+def _n_positives(positives: Any) -> int:
+    return int(np.count_nonzero(positives.data > 0))
 
 
 def _check_shapes(
