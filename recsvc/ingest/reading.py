@@ -24,7 +24,7 @@ from recsvc.ingest.values import BadValueError
 MovieIds = npt.NDArray[np.int64]
 
 _CHUNK_ROWS = 100_000
-_THREADS = min(os.cpu_count() or 1, 4)  # one core reads and hashes as fast as four parse
+_THREADS = min(os.cpu_count() or 1, 4)  # reading and hashing takes one more
 
 
 @dataclass

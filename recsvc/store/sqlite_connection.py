@@ -6,7 +6,7 @@ int64 and reals as double; of a text its length in bytes, likewise, and then its
 with zeros to whole words. Anything else is refused. The blob of no rows is NULL.
 
 The aggregate is compiled and calls SQLite's C interface. Where that cannot be reached, one in
-Python gives the same blobs, some five times as slowly.
+Python gives the same blobs, only slower.
 """
 
 import sqlite3

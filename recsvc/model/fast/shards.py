@@ -1,4 +1,4 @@
-"""Users split into fixed shards, and the buffers that a shard writes."""
+"""Users split into fixed shards, and items into the parts of an epoch."""
 
 from itertools import pairwise
 from typing import Any
