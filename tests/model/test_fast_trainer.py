@@ -17,8 +17,8 @@ from lightfm import LightFM
 
 from recsvc.errors import TrainingDivergedError
 from recsvc.model.fast import EarlyStopping, Embeddings, carry_over, schedule, train
-from recsvc.model.fast.kernel import Turn, positives_of_turn
-from recsvc.model.fast.schedule import EpochPlan, plan_epoch
+from recsvc.model.fast.kernel import Turn, visits_of_turn
+from recsvc.model.fast.schedule import EpochPlan, plan_epoch, positives_per_visit
 from recsvc.model.fast.shards import assign_shards
 from recsvc.model.hyperparameters import Hyperparameters
 
@@ -151,17 +151,16 @@ class SlowTrainer:
         visits = []
         for u in users:
             liked = self.liked[u, part]
-            n = len(liked)
-            if n == 0:
-                continue
-            n_visits = min(math.ceil(n / plan.positives_per_visit), plan.n_rounds)
+            n, per_visit = len(liked), positives_per_visit(int(self.positives.sum()))
+            n_visits = math.ceil(n / per_visit)
             mixed = self.mix(int(u * n_shards + part) * self.GAMMA & self.MASK)
             phase = self.below(mixed, plan.n_rounds)
-            low, high = (
-                (turn * n_visits + phase) // plan.n_rounds * n // n_visits
+            first, after = (
+                (turn * n_visits + phase) // plan.n_rounds
                 for turn in (number // n_shards, number // n_shards + 1)
             )
-            if low < high:
+            for visit in range(first, after):
+                low, high = visit * n // n_visits, (visit + 1) * n // n_visits
                 visits.append((u, liked[low:high]))
         return self.shuffled(visits)
 
@@ -327,12 +326,12 @@ def test_training_follows_the_written_formulas(
 @given(
     n=st.integers(0, 200),
     n_rounds=st.integers(1, 40),
-    positives_per_visit=st.integers(1, 12),
+    per_visit=st.integers(1, 12),
     user=st.integers(0, 2**31 - 1),
     part=st.integers(0, 7),
 )
-def test_the_rounds_of_an_epoch_take_each_positive_of_a_user_and_part_once(
-    n: int, n_rounds: int, positives_per_visit: int, user: int, part: int
+def test_the_rounds_of_an_epoch_make_each_visit_of_a_user_to_a_part_once(
+    n: int, n_rounds: int, per_visit: int, user: int, part: int
 ) -> None:
     taken = []
     for number in range(n_rounds):
@@ -341,16 +340,17 @@ def test_the_rounds_of_an_epoch_take_each_positive_of_a_user_and_part_once(
             part=part,
             round=number,
             n_rounds=n_rounds,
-            positives_per_visit=positives_per_visit,
+            positives_per_visit=per_visit,
             n_shards=8,
             bpr=False,
             learning_rate=np.float32(0.1),
             item_alpha=0.0,
             shrink=np.float32(1.0),
         )
-        low, high = positives_of_turn(n, user, turn)
-        taken += range(low, high)
-    assert taken == list(range(n))
+        n_visits, first, after = visits_of_turn(n, user, turn)
+        taken += range(first, after)
+    assert taken == list(range(n_visits))
+    assert n_visits == math.ceil(n / per_visit)
 
 
 def test_blocks_grow_with_the_root_of_what_was_seen() -> None:

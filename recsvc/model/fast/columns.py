@@ -1,10 +1,10 @@
 """Parameters of one side and the rows in use, in arrays that suit the processor."""
 
-from typing import Any
-
 import numpy as np
 
 from recsvc.model.factors import Float32
+from recsvc.model.fast.compiling import compiled
+from recsvc.model.fast.kernel import Int32
 from recsvc.model.fast.prefetch import CACHE_LINE
 
 #: Ranges of rows whose changes are summed apart; as many threads can take part in it.
@@ -56,7 +56,7 @@ class Columns:
         # without an identity block, rows need sums of their own for the kernel's rates
         self._own = values[:first_shared] if first_shared else None
         self._own_squares = squares[:first_shared] if first_shared else np.ones(shape, np.float32)
-        self._weights = weights[:, None]
+        self._weights, self._ones = weights, np.ones(n_rows, np.float32)
         gradients_shape = shape if len(self.tokens) else (0, shape[1])
         self._in_place = in_place
         self.rows, self.squares = (
@@ -64,20 +64,42 @@ class Columns:
         )
         self.gradients, self.earlier_squares = aligned(gradients_shape), aligned(gradients_shape)
 
-    def gather(self, order: Any) -> None:
-        """Copy the identity embeddings and their sums to the rows."""
+    def gather(self, low: int, high: int, order: Int32) -> None:
+        """Copy the identity embeddings of ``order[low:high]``, and their sums, to the rows."""
         if self._in_place:
             return
         if self._own is not None:
-            np.multiply(self._own[order], self._weights[order], out=self.rows)
-        self.squares[:] = self._own_squares[order]
+            gather_rows(low, high, order, self._own, self._weights, self.rows)
+        gather_rows(low, high, order, self._own_squares, self._ones, self.squares)
         if len(self.tokens):
-            self.earlier_squares[:] = self.squares
+            gather_rows(low, high, order, self._own_squares, self._ones, self.earlier_squares)
 
-    def scatter(self, order: Any) -> None:
+    def scatter(self, low: int, high: int, order: Int32) -> None:
         """Copy rows, from which their tokens have been taken, back to the identity embeddings."""
         if self._in_place:
             return
         if self._own is not None:
-            self._own[order] = self.rows / self._weights[order]
-        self._own_squares[order] = self.squares
+            scatter_rows(low, high, order, self.rows, self._weights, self._own)
+        scatter_rows(low, high, order, self.squares, self._ones, self._own_squares)
+
+
+@compiled
+def gather_rows(
+    low: int, high: int, order: Int32, source: Float32, factors: Float32, target: Float32
+) -> None:
+    """Copy rows ``order[low:high]`` of ``source``, times their factors, to ``low .. high - 1``."""
+    for i in range(low, high):
+        row = order[i]
+        for c in range(target.shape[1]):
+            target[i, c] = source[row, c] * factors[row]
+
+
+@compiled
+def scatter_rows(
+    low: int, high: int, order: Int32, source: Float32, factors: Float32, target: Float32
+) -> None:
+    """Copy rows ``low .. high - 1`` of ``source``, over their factors, to ``order[low:high]``."""
+    for i in range(low, high):
+        row = order[i]
+        for c in range(source.shape[1]):
+            target[row, c] = source[i, c] / factors[row]

@@ -65,7 +65,7 @@ class ShardRows(NamedTuple):
     indptr: Int64  #: ``(n_shard_users + 1,)``
     indices: Int32  #: ``(nnz,)`` items
     sample_weights: Float32  #: ``(nnz,)``, or empty when all are one
-    visits: Int32  #: ``(n_shard_users, 3)`` scratch: visits of a turn, see ``_plan_visits``
+    visits: Int32  #: ``(most visits of a turn, 3)`` scratch, see ``_plan_visits``
     order: Int32  #: ``(nnz,)`` an epoch's order: places of each user's positives, part by part
     parts: Int32  #: ``(n_shard_users, n_parts + 1)`` where in ``order`` each part begins
 
@@ -89,7 +89,7 @@ class Turn(NamedTuple):
     part: int  #: of the items, which no other shard uses in this turn
     round: int  #: counted from 0 within the epoch; a round takes a shard through all parts
     n_rounds: int  #: in this epoch
-    positives_per_visit: int  #: of a user and a part, taken at a time if there are as many
+    positives_per_visit: int  #: of a user and a part, at most
     n_shards: int
     bpr: bool  #: BPR, else WARP
     learning_rate: np.float32
@@ -179,19 +179,17 @@ def arrange_positives(shard: ShardRows, place_of: Int32, seed: np.uint64) -> Non
 
 
 @compiled
-def positives_of_turn(n: Any, u: Any, turn: Any) -> Any:
-    """Return which of a user's ``n`` positives in a part a turn takes: first, and after the last.
+def visits_of_turn(n: Any, u: Any, turn: Any) -> Any:
+    """Return how many visits a user's ``n`` positives in a part make, and which a turn takes.
 
-    The visits of a user to a part are spread evenly over the rounds of an epoch. A phase of its
-    own lets users with fewer visits than rounds take turns.
+    The first of the turn's, and the one after its last. Visits are spread evenly over the rounds of
+    an epoch. A phase of its own lets users with fewer visits than rounds take turns.
     """
-    if n == 0:
-        return n, n
-    n_visits = min(-(-n // turn.positives_per_visit), turn.n_rounds)
+    n_visits = -(-n // turn.positives_per_visit)
     phase = _below(_mix(np.uint64(u * turn.n_shards + turn.part) * GAMMA), turn.n_rounds)
     first = (turn.round * n_visits + phase) // turn.n_rounds
     after = ((turn.round + 1) * n_visits + phase) // turn.n_rounds
-    return first * n // n_visits, after * n // n_visits
+    return n_visits, first, after
 
 
 @compiled
@@ -202,16 +200,17 @@ def _plan_visits(shard: Any, turn: Any, counter: Any) -> Any:
     ``shard.order`` of the positives to take. Returns the number of visits and the counter.
     """
     parts, visits = shard.parts, shard.visits
-    n_visits = 0
+    planned = 0
     for local in range(len(shard.users)):
-        start, stop = np.int64(parts[local, turn.part]), np.int64(parts[local, turn.part + 1])
-        low, high = positives_of_turn(stop - start, np.int64(shard.users[local]), turn)
-        if low < high:
-            visits[n_visits, 0] = local
-            visits[n_visits, 1] = start + low
-            visits[n_visits, 2] = start + high
-            n_visits += 1
-    return n_visits, _shuffle_rows(visits, n_visits, counter)
+        start = np.int64(parts[local, turn.part])
+        n = np.int64(parts[local, turn.part + 1]) - start
+        n_visits, first, after = visits_of_turn(n, np.int64(shard.users[local]), turn)
+        for visit in range(first, after):
+            visits[planned, 0] = local
+            visits[planned, 1] = start + visit * n // n_visits
+            visits[planned, 2] = start + (visit + 1) * n // n_visits
+            planned += 1
+    return planned, _shuffle_rows(visits, planned, counter)
 
 
 @inlined

@@ -11,8 +11,8 @@ MIN_BLOCKS = 4
 MIN_PART_ITEMS = 64
 #: Of a shard; with fewer, beginning a turn costs as much as what is done in it.
 MIN_SHARD_POSITIVES = 8_000
-#: With few, the positives of a user in a part follow one another.
-MIN_ROUNDS = 8
+#: With few, a shard stays with one part of the items for long.
+MIN_ROUNDS = 4
 #: Positives from which on users' rows are in no cache: a visit then takes several positives.
 LARGE = 1_000_000
 POSITIVES_PER_VISIT = 4
@@ -23,12 +23,11 @@ class EpochPlan(NamedTuple):
 
     n_rounds: int  #: how often each shard meets each part of the items; a round has a turn for each
     n_blocks: int  #: how often shared tokens are stepped, at most once a turn
-    positives_per_visit: int  #: taken of a user and a part at a time, if there are as many
 
     def turns_of_blocks(self, n_shards: int) -> list[range]:
         """The turns of each block, counted from 0.
 
-        >>> EpochPlan(n_rounds=1, n_blocks=3, positives_per_visit=1).turns_of_blocks(4)
+        >>> EpochPlan(n_rounds=1, n_blocks=3).turns_of_blocks(4)
         [range(0, 1), range(1, 2), range(2, 4)]
         """
         n_turns = self.n_rounds * n_shards
@@ -53,13 +52,22 @@ def plan_epoch(epoch: int, n_positives: int, n_shards: int, blocks_per_epoch: in
     >>> [plan_epoch(epoch, 10_000_000, 8).n_blocks for epoch in (1, 2, 3, 25)]
     [100, 41, 32, 10]
     >>> plan_epoch(1, 40_000, 8)
-    EpochPlan(n_rounds=8, n_blocks=6, positives_per_visit=1)
+    EpochPlan(n_rounds=4, n_blocks=6)
     """
     blocks_of_first = math.sqrt(n_positives / POSITIVES_OF_ONE_BLOCK)
     share = math.sqrt(epoch) - math.sqrt(epoch - 1)
     n_blocks = blocks_per_epoch or max(MIN_BLOCKS, round(blocks_of_first * share))
     n_rounds = max(MIN_ROUNDS, -(-n_blocks // n_shards))
-    return EpochPlan(n_rounds, n_blocks, POSITIVES_PER_VISIT if n_positives >= LARGE else 1)
+    return EpochPlan(n_rounds, n_blocks)
+
+
+def positives_per_visit(n_positives: int) -> int:
+    """Return how many positives of a user and a part are taken at a time, at most.
+
+    >>> positives_per_visit(40_000), positives_per_visit(10_000_000)
+    (1, 4)
+    """
+    return POSITIVES_PER_VISIT if n_positives >= LARGE else 1
 
 
 def n_shards_for(n_items: int, n_positives: int, n_shards: int) -> int:

@@ -26,13 +26,16 @@ def assign_shards(positives_per_user: Any, n_shards: int) -> npt.NDArray[np.int6
     return shards
 
 
-def split_positives(positives: Any, sample_weight: Any, n_shards: int) -> list[ShardRows]:
+def split_positives(
+    positives: Any, sample_weight: Any, n_shards: int, positives_per_visit: int
+) -> list[ShardRows]:
     """Group the positive interactions by shard.
 
     Args:
         positives: sparse ``(n_users, n_items)``; values at or below zero are left out.
         sample_weight: None, or a COO matrix with the rows and columns of ``positives``.
         n_shards: number of shards.
+        positives_per_visit: taken of a user and a part at a time, at most.
     """
     entries = sp.coo_matrix(positives)
     n_users, n_items = entries.shape
@@ -55,13 +58,15 @@ def split_positives(positives: Any, sample_weight: Any, n_shards: int) -> list[S
     shards = []
     for first, last in pairwise(bounds):
         entries_of_shard = slice(indptr[first], indptr[last])
+        # each user of a turn makes as many visits as the positives need, rounded up
+        most_visits = last - first + (indptr[last] - indptr[first]) // positives_per_visit
         shards.append(
             ShardRows(
                 users=users[first:last],
                 indptr=indptr[first : last + 1] - indptr[first],
                 indices=indices[entries_of_shard],
                 sample_weights=sample_weights[entries_of_shard] if weighted else sample_weights,
-                visits=np.empty((last - first, 3), np.int32),
+                visits=np.empty((most_visits, 3), np.int32),
                 order=order[entries_of_shard],
                 parts=np.empty((last - first, n_shards + 1), np.int32),
             )

@@ -15,7 +15,7 @@ from recsvc.model.fast.barrier import (
     sum_rates,
 )
 from recsvc.model.fast.columns import ROW_RANGES, Columns
-from recsvc.model.fast.kernel import SideState
+from recsvc.model.fast.kernel import Int32, SideState
 from recsvc.model.fast.state import Embeddings
 from recsvc.model.fast.workers import Workers
 
@@ -67,7 +67,7 @@ class Side:
         self._row_cuts = workers.cut_rows(n)
         self._token_cuts = workers.cut_rows(self._shared.shape[1])
 
-    def arrange(self, order: Any, learning_rate: np.float32) -> SideState:
+    def arrange(self, order: Int32, learning_rate: np.float32) -> SideState:
         """The side's rows in an order, ``(n,)`` of row numbers, for the blocks of an epoch."""
         shared = self._shared[order]
         self._order = order
@@ -78,7 +78,7 @@ class Side:
         )
         self._arranged_weights = self._weights[order]
         for part in self._parts:
-            part.gather(order)
+            self._workers.over_rows(part.gather, self._row_cuts, order)
         self._rates = np.zeros(shared.shape[1], np.float32)
         for part in self._parts:
             self._rates += learning_rate * (1 / np.sqrt(part.token_squares)).sum(axis=1)
@@ -160,7 +160,7 @@ class Side:
         if self._keeps:
             self._move_rows([-part.tokens for part in self._parts], np.float32(1.0))
         for part in self._parts:
-            part.scatter(self._order)
+            self._workers.over_rows(part.scatter, self._row_cuts, self._order)
 
 
 def _matrices(embeddings: Embeddings) -> list[tuple[Float32, Float32]]:

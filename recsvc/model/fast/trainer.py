@@ -20,10 +20,10 @@ from recsvc.model.fast.kernel import (
     arrange_positives,
     train_shard,
 )
-from recsvc.model.fast.schedule import EpochPlan, n_shards_for, plan_epoch
+from recsvc.model.fast.schedule import EpochPlan, n_shards_for, plan_epoch, positives_per_visit
 from recsvc.model.fast.shards import arrange_catalogue, popular_items, split_positives
 from recsvc.model.fast.sides import Side
-from recsvc.model.fast.state import Embeddings, EpochProgress, TrainingSummary
+from recsvc.model.fast.state import Embeddings, EpochProgress, TrainingSummary, all_finite
 from recsvc.model.fast.workers import Workers
 from recsvc.model.hyperparameters import Hyperparameters
 
@@ -77,11 +77,14 @@ class _Training:
         self._seed = seed
         self._workers = workers
         self._n_shards = n_shards
-        self._shards = split_positives(positives, sample_weight, n_shards)
         #: samples of an epoch
-        self.n_positives = sum(len(shard.indices) for shard in self._shards)
+        self.n_positives = _n_positives(positives)
+        self._per_visit = positives_per_visit(self.n_positives)
+        self._shards = split_positives(positives, sample_weight, n_shards, self._per_visit)
         self._items = Side(item_side, item_features, workers, of_items=True)
         self._users = Side(user_side, user_features, workers, of_items=False)
+        self._users_in_order = np.arange(self._users.n_rows, dtype=np.int32)
+        self._arrays = [*item_side.arrays(), *user_side.arrays()]
         self._scratch = [Scratch.for_components(item_side.components) for _ in self._shards]
         self._penalties = rank_penalties(self._items.n_rows, hyperparameters.max_sampled)
         is_bpr = hyperparameters.loss == "bpr"
@@ -109,7 +112,7 @@ class _Training:
             seeds=rng.integers(2**64, size=turns_and_shards, dtype=np.uint64),
             catalogue=catalogue,
             items=self._items.arrange(order, self._learning_rate),
-            users=self._users.arrange(slice(None), self._learning_rate),
+            users=self._users.arrange(self._users_in_order, self._learning_rate),
         )
 
     def _run_block(self, epoch: _Epoch, turns: range) -> list[TurnResult]:
@@ -158,7 +161,7 @@ class _Training:
             part=(shard + number) % self._n_shards,
             round=number // self._n_shards,
             n_rounds=epoch.plan.n_rounds,
-            positives_per_visit=epoch.plan.positives_per_visit,
+            positives_per_visit=self._per_visit,
             n_shards=self._n_shards,
             bpr=self._hyperparameters.loss == "bpr",
             learning_rate=self._learning_rate,
@@ -170,6 +173,10 @@ class _Training:
         """Write the state back into the arrays that training was given."""
         self._items.scatter()
         self._users.scatter()
+
+    def is_finite(self) -> bool:
+        """Whether every parameter of both sides is a number."""
+        return all(self._workers.map(all_finite, [array.reshape(-1) for array in self._arrays]))
 
 
 def train(
@@ -243,7 +250,7 @@ def train(
             plan = plan_epoch(epoch, training.n_positives, n_shards, blocks_per_epoch)
             results = training.run_epoch(epoch, plan)
             training.scatter()
-            if not (item_side.is_finite() and user_side.is_finite()):
+            if not training.is_finite():
                 raise TrainingDivergedError(
                     f"Training diverged in epoch {epoch} with {hyperparameters}; "
                     "lower RECSVC_LEARNING_RATE."
