@@ -8,8 +8,10 @@ locks (https://sqlite.org/howtocorrupt.html, section 2.2.1).
 
 import os
 import queue
+import sqlite3
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from itertools import chain
 from typing import Any, cast
 
 import pyarrow as pa
@@ -24,6 +26,8 @@ BATCH_ROWS = 65_536
 BATCH_KEYS = 512
 MOST_CONNECTIONS = 4
 
+#: The lowest and the highest value of a range.
+Bounds = tuple[int, int]
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
 
@@ -63,34 +67,32 @@ class SqliteSource:
     ) -> Generator[pa.RecordBatch]:
         schema = schema_of(query)
         packed = sa.func.packed(*map(unlabelled, query.selected_columns)).label("packed")
-        part = query.with_only_columns(packed).where(
-            by.between(sa.bindparam("low"), sa.bindparam("high"))
-        )
+        part = query.with_only_columns(packed).where(_between(by))
         free: queue.SimpleQueue[sa.Connection] = queue.SimpleQueue()
         for connection in self._connections:
             cast("PackingConnection", connection.connection.driver_connection).add_packed()
             free.put(connection)
 
-        def read(bounds: tuple[int, int]) -> pa.RecordBatch | None:
+        def read(bounds: Bounds) -> list[pa.RecordBatch]:
             connection = free.get()
             try:
-                (((blob,),),) = _fetch(connection, part, 1, low=bounds[0], high=bounds[1])
+                blobs = [_blob(connection, part, bounds)]
+            except sqlite3.DataError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_TOOBIG:
+                    raise
+                keys = _ranges(connection, by, bounds, 1)
+                blobs = [_blob(connection, part, key) for key in keys]
             finally:
                 free.put(connection)
-            if blob is None:
-                return None
-            return pa.RecordBatch.from_arrays(unpacked([blob], schema.types, "="), schema=schema)
+            return [
+                pa.RecordBatch.from_arrays(unpacked([blob], schema.types, "="), schema=schema)
+                for blob in blobs
+                if blob is not None
+            ]
 
-        with closing(map_ahead(read, self._ranges(by), len(self._connections))) as batches:
-            yield from (batch for batch in batches if batch is not None)
-
-    def _ranges(self, by: sa.Column[Any]) -> list[tuple[int, int]]:
-        (reference,) = by.foreign_keys
-        key = reference.column
-        keys = _fetch(self._connections[0], sa.select(key).order_by(key), BATCH_KEYS)
-        ends = [rows[-1][0] for rows in keys][:-1]
-        starts = [_LOWEST, *(end + 1 for end in ends)]
-        return list(zip(starts, [*ends, _HIGHEST], strict=True))
+        ranges = _ranges(self._connections[0], by, (_LOWEST, _HIGHEST), BATCH_KEYS)
+        with closing(map_ahead(read, ranges, len(self._connections))) as batches:
+            yield from chain.from_iterable(batches)
 
 
 @contextmanager
@@ -120,6 +122,28 @@ def _data_version(connection: sa.Connection) -> int:
     (version,) = cursor.fetchone() or (0,)
     cursor.close()
     return int(version)
+
+
+def _ranges(
+    connection: sa.Connection, by: sa.Column[Any], bounds: Bounds, n_keys: int
+) -> list[Bounds]:
+    """Cut a range of values into those of ``n_keys`` rows that the column refers to."""
+    (reference,) = by.foreign_keys
+    key = reference.column
+    query = sa.select(key).where(_between(key)).order_by(key)
+    rows = _fetch(connection, query, n_keys, low=bounds[0], high=bounds[1])
+    ends = [keys[-1][0] for keys in rows][:-1]
+    starts = [bounds[0], *(end + 1 for end in ends)]
+    return list(zip(starts, [*ends, bounds[1]], strict=True))
+
+
+def _between(column: sa.Column[Any]) -> sa.ColumnElement[bool]:
+    return column.between(sa.bindparam("low"), sa.bindparam("high"))
+
+
+def _blob(connection: sa.Connection, query: sa.Select[Any], bounds: Bounds) -> bytes | None:
+    (((blob,),),) = _fetch(connection, query, 1, low=bounds[0], high=bounds[1])
+    return cast("bytes | None", blob)
 
 
 def _fetch(

@@ -209,6 +209,29 @@ def test_rows_whose_user_was_deleted_by_hand_are_seen_too(
     assert found["user_id"].tolist() == [-5, 1, 1, TOP]
 
 
+def test_users_whose_rows_are_too_many_for_one_blob_are_read_one_by_one(
+    filled: sa.Engine,
+) -> None:
+    if not is_sqlite(filled):
+        pytest.skip("PostgreSQL packs the rows of a user at a time")
+    ids = range(100, 200)
+    rows = pd.DataFrame([(user, movie) for user in (1, TOP) for movie in ids])
+    with writing(filled) as connection:
+        insert(connection, movies, pd.DataFrame({"movie_id": ids, "title": "A"}))
+        rows.columns = ["user_id", "movie_id"]
+        insert(connection, ratings, rows.assign(rating=4.0, rated_at=7))
+
+    @sa.event.listens_for(filled, "connect")
+    def limit(driver: sqlite3.Connection, _record: object) -> None:
+        driver.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 5_000)
+
+    filled.dispose()
+    with snapshot(filled) as database:
+        packed = database.frame(sa.select(ratings), packed_by=ratings.c.user_id)
+        plain = database.frame(sa.select(ratings))
+    pd.testing.assert_frame_equal(packed, plain)
+
+
 def test_no_thread_reads_on_when_whoever_takes_the_rows_fails(
     filled: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
