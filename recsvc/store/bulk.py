@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import sqlalchemy as sa
 
+from recsvc.store.binary_copy import HEADER, TRAILER, packed_rows, record_of
 from recsvc.store.engine import full_disk, is_full_disk, is_sqlite, unreachable
 from recsvc.store.schema import publications
 
@@ -44,7 +45,7 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Frames, into: str =
     chunks = _chunks(chain([first], frames))
     if is_sqlite(connection):
         return _executemany(connection, f"INSERT INTO {table.name} ({_names(columns)})", "", chunks)
-    return _copy(connection, into or table.name, columns, chunks)
+    return _copy(connection, table, into or table.name, columns, chunks)
 
 
 def fill(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> int:
@@ -110,7 +111,7 @@ def upsert(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> in
     connection.exec_driver_sql(
         f"CREATE TEMP TABLE {stage} ON COMMIT DROP AS SELECT {columns} FROM {table.name} LIMIT 0"
     )
-    _copy(connection, stage, list(rows.columns), _chunks([rows]))
+    _copy(connection, table, stage, list(rows.columns), _chunks([rows]))
     connection.exec_driver_sql(
         f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM {stage} {conflict}"
     )
@@ -180,20 +181,35 @@ def _python_values(column: tuple[Any, "pd.Series[Any]"]) -> list[Any]:
 
 
 def _copy(
-    connection: sa.Connection, target: str, columns: list[str], chunks: Iterator[pd.DataFrame]
+    connection: sa.Connection,
+    table: sa.Table,
+    target: str,
+    columns: list[str],
+    chunks: Iterator[pd.DataFrame],
 ) -> int:
+    """COPY chunks whose columns all have the types of the first."""
+    first = next(chunks)
+    record = record_of(table, columns, list(first.dtypes))
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-    sql = f"COPY {target} ({_names(columns)}) FROM STDIN (FORMAT csv)"
+    form = "csv" if record is None else "binary"
+    sql = f"COPY {target} ({_names(columns)}) FROM STDIN (FORMAT {form})"
     written = 0
     with (
         _named_errors(connection, sql),
         driver.cursor() as cursor,
         cursor.copy(sql.encode()) as copy,
     ):
-        for chunk in chunks:
-            buffer = io.BytesIO()
-            table = pa.Table.from_pandas(chunk, preserve_index=False)
-            pa_csv.write_csv(table, buffer, _CSV)
-            copy.write(buffer.getbuffer())
+        if record is not None:
+            copy.write(HEADER)
+        for chunk in chain([first], chunks):
+            copy.write(_as_csv(chunk) if record is None else packed_rows(chunk, record))
             written += len(chunk)
+        if record is not None:
+            copy.write(TRAILER)
     return written
+
+
+def _as_csv(rows: pd.DataFrame) -> memoryview:
+    buffer = io.BytesIO()
+    pa_csv.write_csv(pa.Table.from_pandas(rows, preserve_index=False), buffer, _CSV)
+    return buffer.getbuffer()

@@ -30,6 +30,16 @@ TRIAL = sa.Table(
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
+NUMBERS = sa.Table(
+    "numbers",
+    sa.MetaData(),
+    sa.Column("id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("value", Real, nullable=False),
+    sa.Column("flag", Flag, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
 KINDS = {"id": "int64", "text": "str", "number": "Int64", "value": "float64", "flag": "boolean"}
 
 Row = tuple[int, str | None, int | None, float | None, bool | None]
@@ -135,6 +145,58 @@ def test_numbers_of_32_bits_and_missing_floats_are_taken(trial: sa.Engine) -> No
     found = stored(trial)
     assert found[1][2] == pytest.approx(0.1, rel=1e-7)
     assert found[2] == (None, None, None, None)
+
+
+@pytest.fixture
+def numbers(engine: sa.Engine) -> Iterator[sa.Engine]:
+    """A database with an empty table of numbers alone, none of them missing."""
+    with writing(engine) as connection:
+        NUMBERS.create(connection)
+    return engine
+
+
+@each_table
+@given(
+    table=st.dictionaries(
+        integers,
+        st.tuples(
+            st.integers(-(2**31), 2**31 - 1),
+            st.floats(allow_nan=False, allow_infinity=False),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    chunk=st.integers(1, 4),
+)
+@example({2**63 - 1: (2**31 - 1, 5e-324, True), -(2**63): (-(2**31), -0.0, False)}, 1)
+def test_numbers_alone_are_stored_as_they_are(
+    numbers: sa.Engine, table: dict[int, tuple[int, float, bool]], chunk: int
+) -> None:
+    rows = [(key, *values) for key, values in table.items()]
+    kinds = {"id": np.int64, "number": np.int32, "value": np.float64, "flag": np.bool_}
+    columns = {
+        name: np.array(values, kind)
+        for (name, kind), values in zip(kinds.items(), zip(*rows, strict=True), strict=True)
+    }
+    with pytest.MonkeyPatch.context() as patch, writing(numbers) as connection:
+        patch.setattr(bulk, "CHUNK_ROWS", chunk)
+        connection.execute(sa.delete(NUMBERS))
+        assert insert(connection, NUMBERS, pd.DataFrame(columns)) == len(rows)
+    with reading(numbers) as connection:
+        found = connection.execute(sa.select(NUMBERS)).all()
+    assert sorted((*row[:3], bool(row[3])) for row in found) == sorted(rows)
+
+
+def test_a_number_that_fits_the_column_in_no_way_is_an_error_and_nothing_is_kept(
+    numbers: sa.Engine,
+) -> None:
+    good = pd.DataFrame({"id": [1], "number": [1], "value": [1.0], "flag": [True]})
+    bad = good.assign(id=2, number=2**31 if not is_sqlite(numbers) else "x")
+    with pytest.raises((sa.exc.DBAPIError, TypeError)), writing(numbers) as connection:
+        insert(connection, NUMBERS, iter([good.astype({"number": np.int32}), bad]))
+    with reading(numbers) as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(NUMBERS)) == 0
 
 
 def test_rows_pass_in_pieces_and_from_several_frames(
