@@ -34,7 +34,7 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Frames, into: str =
     Args:
         connection: in whose transaction it happens.
         table: where to, unless ``into`` names another table of the same columns.
-        rows: one frame, or several of the same columns; missing values become NULL.
+        rows: one frame, or several of the same columns and dtypes; missing values become NULL.
         into: a partition or a temporary table (PostgreSQL).
     """
     frames = (frame for frame in _frames(rows) if len(frame))
@@ -187,9 +187,9 @@ def _copy(
     columns: list[str],
     chunks: Iterator[pd.DataFrame],
 ) -> int:
-    """COPY chunks whose columns all have the types of the first."""
+    """COPY chunks of the same columns and dtypes."""
     first = next(chunks)
-    record = record_of(table, columns, list(first.dtypes))
+    record = record_of(table, first)
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
     form = "csv" if record is None else "binary"
     sql = f"COPY {target} ({_names(columns)}) FROM STDIN (FORMAT {form})"

@@ -73,22 +73,24 @@ class SqliteSource:
             cast("PackingConnection", connection.connection.driver_connection).add_packed()
             free.put(connection)
 
+        def batches_of(connection: sa.Connection, bounds: Bounds) -> list[pa.RecordBatch]:
+            (((blob,),),) = _fetch(connection, part, 1, low=bounds[0], high=bounds[1])
+            if blob is None:
+                return []
+            columns = unpacked([blob], schema.types, "=")
+            return [pa.RecordBatch.from_arrays(columns, schema=schema)]
+
         def read(bounds: Bounds) -> list[pa.RecordBatch]:
             connection = free.get()
             try:
-                blobs = [_blob(connection, part, bounds)]
+                return batches_of(connection, bounds)
             except sqlite3.DataError as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_TOOBIG:
                     raise
                 keys = _ranges(connection, by, bounds, 1)
-                blobs = [_blob(connection, part, key) for key in keys]
+                return [batch for key in keys for batch in batches_of(connection, key)]
             finally:
                 free.put(connection)
-            return [
-                pa.RecordBatch.from_arrays(unpacked([blob], schema.types, "="), schema=schema)
-                for blob in blobs
-                if blob is not None
-            ]
 
         ranges = _ranges(self._connections[0], by, (_LOWEST, _HIGHEST), BATCH_KEYS)
         with closing(map_ahead(read, ranges, len(self._connections))) as batches:
@@ -139,11 +141,6 @@ def _ranges(
 
 def _between(column: sa.Column[Any]) -> sa.ColumnElement[bool]:
     return column.between(sa.bindparam("low"), sa.bindparam("high"))
-
-
-def _blob(connection: sa.Connection, query: sa.Select[Any], bounds: Bounds) -> bytes | None:
-    (((blob,),),) = _fetch(connection, query, 1, low=bounds[0], high=bounds[1])
-    return cast("bytes | None", blob)
 
 
 def _fetch(

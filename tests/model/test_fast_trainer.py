@@ -19,8 +19,9 @@ from recsvc.errors import TrainingDivergedError
 from recsvc.model.fast import EarlyStopping, Embeddings, carry_over, schedule, train
 from recsvc.model.fast.kernel import Turn, visits_of_turn
 from recsvc.model.fast.schedule import EpochPlan, plan_epoch, positives_per_visit
-from recsvc.model.fast.shards import assign_shards
-from recsvc.model.hyperparameters import Hyperparameters
+from recsvc.model.fast.shards import assign_shards, split_positives
+from recsvc.model.fast.state import all_finite
+from recsvc.model.hyperparameters import Hyperparameters, Loss
 
 TINY = Hyperparameters(
     loss="warp",
@@ -287,13 +288,28 @@ FEATURES = {
 @pytest.mark.parametrize("loss", ["warp", "bpr"])
 @pytest.mark.parametrize("name", FEATURES)
 def test_training_follows_the_written_formulas(
-    name: str, loss: str, n_blocks: int, components: int
+    name: str, loss: Loss, n_blocks: int, components: int
 ) -> None:
-    item_features, user_features = FEATURES[name]
-    positives = random_positives(9, 12, seed=3)
+    hyper = replace(TINY, loss=loss, components=components)
+    assert_follows_the_formulas(*FEATURES[name], random_positives(9, 12, seed=3), hyper, n_blocks)
+
+
+@pytest.mark.parametrize("large", [1, 10**6])
+@pytest.mark.parametrize("loss", ["warp", "bpr"])
+def test_users_with_several_visits_in_a_turn_follow_them_too(
+    loss: Loss, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "LARGE", large)  # from there on a visit takes several positives
+    features = with_tokens(60, 4, 1), identity(9)
+    positives = random_positives(9, 60, seed=3, density=0.6)
+    assert_follows_the_formulas(*features, positives, replace(TINY, loss=loss), n_blocks=3)
+
+
+def assert_follows_the_formulas(
+    item_features: Any, user_features: Any, positives: Any, hyper: Hyperparameters, n_blocks: int
+) -> None:
     weights = sp.coo_matrix(positives)
     weights.data = np.random.default_rng(4).uniform(0.5, 2.0, positives.nnz).astype(np.float32)
-    hyper = replace(TINY, loss=loss, components=components)
     items, users = sides(item_features, user_features, hyper.components)
     slow = SlowTrainer(
         items, users, item_features, user_features, positives, weights.toarray(), hyper
@@ -335,22 +351,42 @@ def test_the_rounds_of_an_epoch_make_each_visit_of_a_user_to_a_part_once(
 ) -> None:
     taken = []
     for number in range(n_rounds):
-        turn = Turn(
-            seed=np.uint64(0),
-            part=part,
-            round=number,
-            n_rounds=n_rounds,
-            positives_per_visit=per_visit,
-            n_shards=8,
-            bpr=False,
-            learning_rate=np.float32(0.1),
-            item_alpha=0.0,
-            shrink=np.float32(1.0),
-        )
+        turn = turn_of(part=part, number=number, n_rounds=n_rounds, per_visit=per_visit)
         n_visits, first, after = visits_of_turn(n, user, turn)
         taken += range(first, after)
     assert taken == list(range(n_visits))
     assert n_visits == math.ceil(n / per_visit)
+
+
+@given(
+    parts=st.lists(st.integers(0, 60), min_size=1, max_size=20),
+    n_rounds=st.integers(1, 6),
+    per_visit=st.integers(1, 5),
+)
+def test_no_turn_has_more_visits_than_there_is_room_for(
+    parts: list[int], n_rounds: int, per_visit: int
+) -> None:
+    liked = sp.csr_matrix(np.arange(60) < np.array(parts)[:, None], dtype=np.float32)
+    (shard,) = split_positives(liked, None, 1, per_visit)
+    for number in range(n_rounds):
+        turn = turn_of(part=0, number=number, n_rounds=n_rounds, per_visit=per_visit)
+        visits = [visits_of_turn(n, user, turn) for user, n in enumerate(parts)]
+        assert sum(after - first for _, first, after in visits) <= len(shard.visits)
+
+
+def turn_of(*, part: int, number: int, n_rounds: int, per_visit: int) -> Turn:
+    return Turn(
+        seed=np.uint64(0),
+        part=part,
+        round=number,
+        n_rounds=n_rounds,
+        positives_per_visit=per_visit,
+        n_shards=8,
+        bpr=False,
+        learning_rate=np.float32(0.1),
+        item_alpha=0.0,
+        shrink=np.float32(1.0),
+    )
 
 
 def test_blocks_grow_with_the_root_of_what_was_seen() -> None:
@@ -358,7 +394,7 @@ def test_blocks_grow_with_the_root_of_what_was_seen() -> None:
     blocks = np.cumsum([plan.n_blocks for plan in plans])
     expected = np.sqrt(90_000 * np.arange(1, 26))
     np.testing.assert_allclose(blocks, expected, atol=10)
-    assert plan_epoch(3, 9_000_000, n_shards=4, blocks_per_epoch=37)[:2] == (10, 37)
+    assert plan_epoch(3, 9_000_000, n_shards=4, blocks_per_epoch=37) == (10, 37)
 
 
 def test_strong_regularisation_shrinks_and_stays_finite() -> None:
@@ -370,7 +406,7 @@ def test_strong_regularisation_shrinks_and_stays_finite() -> None:
         items, users, identity(12), identity(9), positives,
         hyperparameters=strong, seed=1, threads=1, n_shards=2, blocks_per_epoch=1,
     )  # fmt: skip
-    assert items.is_finite()
+    assert all(all_finite(array.reshape(-1)) for array in items.arrays())
     assert np.abs(items.embeddings).max() < largest
 
 

@@ -188,13 +188,24 @@ def test_numbers_alone_are_stored_as_they_are(
     assert sorted((*row[:3], bool(row[3])) for row in found) == sorted(rows)
 
 
-def test_a_number_that_fits_the_column_in_no_way_is_an_error_and_nothing_is_kept(
-    numbers: sa.Engine,
+GOOD = pd.DataFrame({"id": [1], "number": np.int32([1]), "value": [1.0], "flag": [True]})
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(GOOD.assign(id=2, value=np.nan), id="missing"),
+        pytest.param(GOOD.assign(id=2, value=pd.array([None], "Float64")), id="missing, masked"),
+        pytest.param(GOOD.assign(id=2, number=pd.array([None], "Int64")), id="of another dtype"),
+        pytest.param(GOOD.assign(id=2, number="x"), id="text"),
+    ],
+)
+def test_what_does_not_fit_its_column_is_an_error_and_nothing_is_kept(
+    numbers: sa.Engine, bad: pd.DataFrame
 ) -> None:
-    good = pd.DataFrame({"id": [1], "number": [1], "value": [1.0], "flag": [True]})
-    bad = good.assign(id=2, number=2**31 if not is_sqlite(numbers) else "x")
-    with pytest.raises((sa.exc.DBAPIError, TypeError)), writing(numbers) as connection:
-        insert(connection, NUMBERS, iter([good.astype({"number": np.int32}), bad]))
+    expected = (sa.exc.DBAPIError, TypeError, ValueError)
+    with pytest.raises(expected, match=r"value|number"), writing(numbers) as connection:
+        insert(connection, NUMBERS, iter([GOOD, bad]))
     with reading(numbers) as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(NUMBERS)) == 0
 

@@ -196,8 +196,8 @@ def visits_of_turn(n: Any, u: Any, turn: Any) -> Any:
 def _plan_visits(shard: Any, turn: Any, counter: Any) -> Any:
     """Write the visits of a turn, in random order, to ``shard.visits``.
 
-    A visit is a user's place in the shard, and the first and last but one place in
-    ``shard.order`` of the positives to take. Returns the number of visits and the counter.
+    A visit is a user's place in the shard, and the places in ``shard.order`` of its first
+    positive and after its last one. Returns the number of visits and the counter.
     """
     parts, visits = shard.parts, shard.visits
     planned = 0
@@ -361,7 +361,7 @@ def train_shard(  # noqa: C901, PLR0915  (one loop whose state stays in register
     penalties: Float32,
     turn: Turn,
 ) -> tuple[int, int, float, float]:
-    """Walk one turn of a shard's samples, user by user.
+    """Walk one turn of a shard's samples, visit by visit.
 
     Reads and writes the rows of the shard's users and of one part of the items, and no others:
     shards with different parts may run at the same time.

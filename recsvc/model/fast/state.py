@@ -57,10 +57,6 @@ class Embeddings:
         """Length of an embedding."""
         return int(self.embeddings.shape[1])
 
-    def is_finite(self) -> bool:
-        """Whether every parameter is a number."""
-        return all(all_finite(array.reshape(-1)) for array in self.arrays())
-
     def rows(self, start: int, stop: int) -> "Embeddings":
         """A view of tokens ``start .. stop - 1``."""
         return Embeddings(*(array[start:stop] for array in self.arrays()))

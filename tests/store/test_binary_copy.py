@@ -1,0 +1,69 @@
+"""Which rows PostgreSQL gets in its binary format."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from recsvc.model.dataset import IdMap
+from recsvc.model.ranking import similar_items
+from recsvc.model.rows import similarity_rows
+from recsvc.store.binary_copy import record_of
+from recsvc.store.schema import ratings, similar_movies
+from recsvc.store.types import BigId, Flag, Real
+
+
+def table_of(kind: Any, *, nullable: bool = False) -> sa.Table:
+    return sa.Table("t", sa.MetaData(), sa.Column("x", kind, nullable=nullable))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (BigId, np.int64([1])),
+        (BigId, np.int32([1])),
+        (BigId, np.array([1], ">i8")),
+        (BigId, np.uint32([1])),
+        (sa.Integer, np.int32([1])),
+        (Real, np.float64([1])),
+        (Real, np.float32([1])),
+        (Real, np.int32([1])),
+        (Flag, np.bool_([True])),
+    ],
+)
+def test_numbers_that_fit_their_column_whatever_they_are(kind: Any, values: Any) -> None:
+    record = record_of(table_of(kind), pd.DataFrame({"x": values}))
+    assert record is not None
+    assert record["x"].itemsize == {BigId: 8, sa.Integer: 4, Real: 8, Flag: 1}[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (BigId, np.uint64([1])),
+        (BigId, np.float64([1])),
+        (sa.Integer, np.int64([1])),
+        (BigId, pd.array([1], "Int64")),
+        (BigId, np.array([1], object)),
+        (BigId, pd.to_datetime(["2026-01-01"])),
+        (sa.Text, ["a"]),
+    ],
+)
+def test_anything_else_goes_as_text(kind: Any, values: Any) -> None:
+    assert record_of(table_of(kind), pd.DataFrame({"x": values})) is None
+
+
+def test_a_column_that_may_be_null_goes_as_text() -> None:
+    rows = pd.DataFrame({"x": np.float64([1])})
+    assert record_of(table_of(Real, nullable=True), rows) is None
+
+
+def test_ratings_and_similar_movies_are_numbers() -> None:
+    rows = pd.DataFrame({"user_id": [1], "movie_id": [2], "rating": [4.5], "rated_at": [7]})
+    assert record_of(ratings, rows) is not None
+    vectors = np.eye(3, dtype=np.float32)
+    items = IdMap(np.array([1, 2, 3]))
+    (listed,) = similarity_rows(similar_items(vectors, 2, threads=1), items)
+    assert record_of(similar_movies, listed.assign(run_id=1)) is not None
