@@ -18,6 +18,9 @@ setup: $(READY)  ## create .venv with the locked dependencies, LightFM built
 
 $(READY): pyproject.toml requirements/build.lock requirements/dev.lock
 	@echo "Setting up $(VENV) (once; a few minutes on two cores)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "recsvc needs Python 3.11 or newer: name one, as in make setup PYTHON=python3.12" >&2; \
+		exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --require-hashes -r requirements/build.lock
 	@$(PIP) install --require-hashes --no-build-isolation -r requirements/dev.lock
@@ -29,6 +32,9 @@ $(READY): pyproject.toml requirements/build.lock requirements/dev.lock
 demo: $(READY)  ## ingest, retrain, publish and show; DATA=DIR, or MovieLens is downloaded
 	@set -eu; mkdir -p $(DEMO); \
 	data="$(DATA)"; \
+	if [ -n "$$data" ] && [ ! -d "$$data" ]; then \
+		echo "There is no folder $$data: name one that holds MovieLens CSVs." >&2; exit 1; \
+	fi; \
 	if [ -z "$$data" ]; then \
 		data=$(DEMO)/ml-latest-small; \
 		if [ ! -e $$data/ratings.csv ] && [ ! -e $(DEMO)/synthetic/ratings.csv ]; then \

@@ -1,6 +1,7 @@
 """Settings, read once from the environment into a frozen object."""
 
 import os
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -199,9 +200,7 @@ class Settings(Recipe):
     attempts: int = Field(
         6, ge=1, le=_MANY, description="Tries of a phase when the database fails in passing"
     )
-    schedule: str = Field(
-        "02:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Time of the nightly run"
-    )
+    schedule: str = Field("02:00", description="Time of the nightly run")
     timezone: str = Field("UTC", description="Time zone of the schedule, such as Europe/Berlin")
     grace_seconds: float = Field(
         300, ge=0, le=86_400, description="How long a stopping scheduler lets a run finish"
@@ -209,6 +208,14 @@ class Settings(Recipe):
     metrics_textfile: Path | None = Field(
         None, description="Where to write figures for Prometheus after each run; nowhere if unset"
     )
+
+    @field_validator("schedule")
+    @classmethod
+    def _time_of_day(cls, text: str) -> str:
+        if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text, re.ASCII):
+            message = f"is {text!r}, but must be a time such as 02:00"
+            raise ValueError(message)
+        return text
 
     @field_validator("timezone")
     @classmethod

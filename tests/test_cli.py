@@ -71,6 +71,9 @@ class TestFirstSteps:
         ingested = recsvc("ingest", files)
         assert "Ingest 1: 712 rows changed." in ingested.out
         assert "Nothing changed" in recsvc("ingest", files).out
+        with (files / "ratings.csv").open("a", encoding="utf-8") as ratings:
+            ratings.write("1,1,9.0,7\n")
+        assert "already, but for 1 rejected row" in recsvc("ingest", files).out
         trained = recsvc("retrain")
         assert trained.code == 0
         assert trained.out.startswith("Run 1 published. lightfm_hybrid beats popular")
@@ -255,9 +258,9 @@ class TestExitCodes:
             (("explain", 1, 999), "movie 999"),
             (("recommend", 2**63), "user_id"),
             (("similar", 10**30), "movie_id"),
-            (("metrics", "--run", 77), "Run 77"),
+            (("metrics", "--run", 77), "Run 77 has no metrics"),
             (("metrics", "--run", 2**63), "--run"),
-            (("metrics", "--segment", "nobody"), "nobody"),
+            (("metrics", "--segment", "nobody"), "no segment nobody: name one of activity:"),
             (("runs", "--limit", 0), "--limit"),
             (("rollback", 77), "Run 77"),
             (("recommend", "somebody"), "user_id"),
@@ -292,6 +295,8 @@ class TestExitCodes:
         recsvc("db", "upgrade")
         assert recsvc("ingest", tmp_path / "nowhere").code == 3
         files = taste.write_files(tmp_path / "files")
+        one_file = recsvc("ingest", files / "ratings.csv")
+        assert (one_file.code, "name the folder" in one_file.err) == (3, True)
         (files / "ratings.csv").write_text("user,movie\n1,1\n", encoding="utf-8")
         refused = recsvc("ingest", files)
         assert refused.code == 3
@@ -324,6 +329,22 @@ class TestExitCodes:
         refused = recsvc("status")
         assert refused.code == 78
         assert "run `recsvc db upgrade`" in refused.err
+
+    def test_78_when_there_is_no_folder_for_the_database(
+        self, recsvc: Commands, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "nowhere"
+        recsvc.set("DATABASE_URL", f"sqlite:///{folder}/a.db")
+        refused = recsvc("db", "upgrade")
+        assert refused.code == 78
+        assert f"There is no folder {folder} for the database" in refused.err
+
+    @pytest.mark.parametrize("time", ["25:00", "2:00", "02:60", "02:00\n", "\u0660\u0662:00"])
+    def test_78_for_a_schedule_that_is_no_time_of_day(self, recsvc: Commands, time: str) -> None:
+        recsvc.set("RECSVC_SCHEDULE", time)
+        refused = recsvc("schedule")
+        assert refused.code == 78
+        assert "must be a time such as 02:00" in refused.err
 
     def test_78_when_a_newer_version_upgraded_the_schema(
         self, own: Commands, tmp_path: Path

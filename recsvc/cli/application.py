@@ -1,6 +1,7 @@
 """The application that commands register with, and what they share."""
 
 from contextlib import ExitStack
+from importlib.metadata import version
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -32,12 +33,24 @@ MovieId = Annotated[int, typer.Argument(help="MovieLens movieId.", **INT64)]
 Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="How many.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"recsvc {version('recsvc')}")
+        raise typer.Exit
+
+
 @app.callback()
 def configure(
     context: typer.Context,
     log_json: Annotated[
         bool,
         typer.Option("--log-json", envvar="RECSVC_LOG_JSON", help="Log one JSON object a line."),
+    ] = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and end."
+        ),
     ] = False,
 ) -> None:
     """Prepare what every command needs."""

@@ -42,7 +42,10 @@ def ingest_command(
     for reject in report.rejects[:5]:
         display.stderr.print(f"rejected: {reject}", markup=False, highlight=False, soft_wrap=True)
     if not report.changed:
-        display.print_line("Nothing changed: the database holds these files already.")
+        rejected = len(report.rejects)
+        rows = "rejected row" if rejected == 1 else "rejected rows"
+        but = f", but for {rejected:,} {rows}" if rejected else ""
+        display.print_line(f"Nothing changed: the database holds these files already{but}.")
     elif dry_run:
         display.print_line(f"Dry run: {report.changed:,} rows would change.")
     else:

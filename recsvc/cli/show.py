@@ -209,4 +209,6 @@ def _index_of(ids: IdMap, value: int, noun: str) -> int:
     try:
         return int(ids.to_indices(np.array([value]))[0])
     except KeyError:
-        raise UsageError(f"The published model knows no {noun} {value}.") from None
+        raise UsageError(
+            f"The published model knows no {noun} {value}: name one that it was trained on."
+        ) from None

@@ -89,6 +89,8 @@ def present_files(folder: Path) -> list[tuple[Format, Path]]:
         SourceDataError: the folder or a required file is not there.
     """
     try:
+        if folder.is_file():
+            raise SourceDataError(f"{folder} is a file: name the folder that holds it.")
         if not folder.is_dir():
             raise SourceDataError(
                 f"There is no folder {folder}: name one that holds MovieLens CSVs."

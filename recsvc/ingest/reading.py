@@ -117,8 +117,9 @@ def _header(source: SourceFile, kind: Format, records: Iterator[Record]) -> tupl
     if first is None and not source.bytes_read:
         raise SourceDataError(f"{source.name} is empty: not even a header; nothing was changed.")
     if first is not None and first.error:
+        encoding = " (the file must be UTF-8)" if "\0" in first.raw else ""
         raise SourceDataError(
-            f"{source.name} line 1: the header is not a CSV record: {first.error}; "
+            f"{source.name} line 1: the header is not a CSV record: {first.error}{encoding}; "
             "nothing was changed."
         )
     fields = first.fields if first is not None and first.line == 1 else []

@@ -78,6 +78,10 @@ def _require_file(path: Path, *, create: bool) -> None:
         ) from None
     if not create:
         raise ConfigurationError(f"There is no database at {path}: run `recsvc db upgrade`.")
+    if not path.parent.is_dir():
+        raise ConfigurationError(
+            f"There is no folder {path.parent} for the database: make it, or correct DATABASE_URL."
+        )
     try:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     except OSError as error:
@@ -98,7 +102,9 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
             raise
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT:
             raise _damaged(str(error)) from None
-        raise ConfigurationError(f"DATABASE_URL names no SQLite database: {error}.") from None
+        raise ConfigurationError(
+            f"DATABASE_URL names a file that is no SQLite database ({error}): correct it."
+        ) from None
     connection.execute("PRAGMA cache_size = -65536")
 
 

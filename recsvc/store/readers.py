@@ -97,9 +97,21 @@ def metrics_of(
         query.order_by(metrics.c.segment, metrics.c.metric, metrics.c.k, metrics.c.model),
     )
     if not rows:
-        which = "No run" if run_id is None else f"Run {run_id}, segment {segment},"
-        raise UsageError(f"{which} has metrics: run `recsvc retrain`, or see `recsvc runs`.")
+        raise UsageError(_why_no_metrics(connection, run_id, segment))
     return rows
+
+
+def _why_no_metrics(connection: sa.Connection, run_id: int | None, segment: str) -> str:
+    if run_id is None:
+        return "No run has metrics: run `recsvc retrain`."
+    metrics = view("model_metrics")
+    segments = connection.scalars(
+        sa.select(metrics.c.segment).where(metrics.c.run_id == run_id).distinct()
+    ).all()
+    if segments:
+        names = ", ".join(sorted(segments))
+        return f"Run {run_id} has no segment {segment}: name one of {names}."
+    return f"Run {run_id} has no metrics: see `recsvc runs`."
 
 
 def status(connection: sa.Connection) -> Row:

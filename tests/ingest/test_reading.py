@@ -87,11 +87,12 @@ def test_utf_8_is_read_with_or_without_mark_whatever_the_line_ends(
 
 @each_format
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
 def test_other_unicode_encodings_are_refused_by_name_of_the_right_one(
-    read: Read, kind: Format, encoding: str
+    read: Read, kind: Format, encoding: str, end: str
 ) -> None:
-    message = refusal(read, kind, GOOD[kind.file].encode(encoding))
-    assert message.startswith(f"{kind.file} line 1: the header must be")
+    message = refusal(read, kind, GOOD[kind.file].replace("\n", end).encode(encoding))
+    assert message.startswith(f"{kind.file} line 1: the header ")
     assert "(the file must be UTF-8)" in message
 
 
