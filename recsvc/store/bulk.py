@@ -53,13 +53,16 @@ def fill(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> int:
 
     PostgreSQL checks key and references row by row, at ten times the cost of the COPY. So a table
     that is empty and not in use loses them for the load and gets them back, within the
-    transaction, which checks all rows at once.
+    transaction, which checks all rows at once; then it is analysed.
     """
     large = len(rows) >= LARGE_LOAD and not is_sqlite(connection)
     checks = _drop_checks(connection, table) if large else []
     written = insert(connection, table, rows)
     for check in checks:
         connection.execute(sa.schema.AddConstraint(check, isolate_from_table=False))
+    if checks:
+        # Until it knows how many groups there are, PostgreSQL gathers them in memory and spills.
+        connection.exec_driver_sql(f"ANALYZE {table.name}")
     return written
 
 

@@ -321,6 +321,20 @@ def test_a_load_that_breaks_a_rule_is_refused_and_leaves_all_as_it_was(
     assert migrate.differences(catalogue) == []
 
 
+def test_postgresql_knows_what_a_first_load_brought(catalogue: sa.Engine) -> None:
+    if is_sqlite(catalogue):
+        pytest.skip("SQLite plans no worse without")
+    with writing(catalogue) as connection:
+        fill(connection, ratings, some_ratings([1, 2, 3]))
+        groups = connection.scalar(
+            sa.text(
+                "SELECT n_distinct FROM pg_stats"
+                " WHERE tablename = 'ratings' AND attname = 'user_id'"
+            )
+        )
+    assert groups == -1.0  # as many as rows
+
+
 def test_rules_hold_after_a_first_load(catalogue: sa.Engine) -> None:
     with writing(catalogue) as connection:
         fill(connection, ratings, some_ratings([1, 2, 3]))
