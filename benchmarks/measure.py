@@ -59,6 +59,17 @@ class Report:
     facts: list[str] = field(default_factory=list)
     measurements: dict[str, Any] = field(default_factory=dict)
 
+    def keep_others(self, measured: Sequence[str]) -> None:
+        """Take over the former results, at the same parameters, of databases not measured now."""
+        path = RESULTS / f"{self.name}.json"
+        former = json.loads(path.read_text()) if path.exists() else {}
+        if former.get("parameters") != self.parameters:
+            return
+        now = tuple(f"{name}:" for name in measured)
+        rows = (Comparison(**row) for row in former["comparisons"])
+        self.comparisons += (row for row in rows if not row.work.startswith(now))
+        self.facts += (fact for fact in former["facts"] if not fact.startswith(now))
+
     def add(self, comparison: Comparison) -> None:
         """Take a row and show it."""
         self.comparisons.append(comparison)
