@@ -31,7 +31,7 @@ def recommendation_rows(
                 "rank": ranks,
                 "movie_id": items.ids[chosen],
                 "score": scores,
-                "source": names.take(sources[rows]),
+                "source": pd.Categorical.from_codes(sources[rows], names),
             }
         )
 

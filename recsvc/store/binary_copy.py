@@ -1,16 +1,20 @@
-"""Rows of numbers in PostgreSQL's binary format of COPY, which the server need not parse.
+"""Rows in PostgreSQL's binary format of COPY, which the server need not parse.
 
 The format: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
 """
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import sqlalchemy as sa
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # no flags, no extension
 TRAILER = b"\xff\xff"
+
+Record = np.dtype[np.void]
 
 #: How PostgreSQL takes values of a type: the most significant byte first.
 _WIRE: dict[type[sa.types.TypeEngine[Any]], str] = {
@@ -19,14 +23,15 @@ _WIRE: dict[type[sa.types.TypeEngine[Any]], str] = {
     sa.Double: ">f8",
     sa.Boolean: "?",
 }
+_TEXT = "S0"  # as long as the text at hand
 _FIELDS, _SIZE = "fields of", "size of "  # no column's name has a space
 
 
-def record_of(table: sa.Table, rows: pd.DataFrame) -> "np.dtype[np.void] | None":
+def record_of(table: sa.Table, rows: pd.DataFrame) -> Record | None:
     """Return the layout of a row, or None where the format is no choice.
 
-    It is one where no column may be NULL and all are NumPy's numbers or flags that their column
-    holds whatever their value.
+    It is one where no column may be NULL and each is of NumPy's numbers or flags that the column
+    holds whatever their value, or of a few texts (``category``).
 
     Args:
         table: whose column types count; those in the database must be the same.
@@ -35,34 +40,84 @@ def record_of(table: sa.Table, rows: pd.DataFrame) -> "np.dtype[np.void] | None"
     fields = [(_FIELDS, ">i2")]
     for name, dtype in rows.dtypes.items():
         column = table.columns[str(name)]
-        kind = _WIRE.get(type(column.type))
-        if kind is None or column.nullable or not isinstance(dtype, np.dtype):
-            return None
-        if not np.can_cast(dtype, kind):
+        kind = _kind_of(column.type, dtype)
+        if kind is None or column.nullable:
             return None
         fields += [(f"{_SIZE}{name}", ">i4"), (str(name), kind)]
     return np.dtype(fields)
 
 
-def packed_rows(rows: pd.DataFrame, record: "np.dtype[np.void]") -> memoryview:
+def _kind_of(column: sa.types.TypeEngine[Any], dtype: Any) -> str | None:
+    if isinstance(dtype, pd.CategoricalDtype):
+        texts = isinstance(column, sa.Text) and dtype.categories.inferred_type == "string"
+        return _TEXT if texts else None
+    kind = _WIRE.get(type(column))
+    return kind if kind and isinstance(dtype, np.dtype) and np.can_cast(dtype, kind) else None
+
+
+def packed_rows(rows: pd.DataFrame, record: Record) -> bytes:
     """Return rows in a layout that was made for them.
 
     Raises:
         TypeError: a column is of another dtype than those that the layout was made for.
         ValueError: a value is missing.
     """
-    packed = np.empty(len(rows), record)
     names = [name for name in record.names or () if name in rows.columns]
-    packed[_FIELDS] = len(names)
-    for name in names:
-        values = rows[name]
-        if not isinstance(values.dtype, np.dtype) or not np.can_cast(values.dtype, record[name]):
-            message = f"column {name} has values of {values.dtype} after others of {record[name]}"
+    numbers = {name: _numbers(rows[name], record[name]) for name in names if record[name].itemsize}
+    texts = [_Texts(rows[name]) for name in names if not record[name].itemsize]
+    packed = []
+    for low, high in pairwise(_cuts(len(rows), texts)):
+        at_hand = {text.name: text.categories[text.codes[low]] for text in texts}
+        part = np.empty(high - low, _with_lengths(record, at_hand))
+        part[_FIELDS] = len(names)
+        for name in names:
+            part[f"{_SIZE}{name}"] = part.dtype[name].itemsize
+        for name, values in numbers.items():
+            part[name] = values[low:high]
+        for name, value in at_hand.items():
+            if value:
+                part[name] = value
+        packed.append(part.tobytes())
+    return b"".join(packed)
+
+
+def _numbers(values: pd.Series, kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    if not isinstance(values.dtype, np.dtype) or not np.can_cast(values.dtype, kind):
+        message = f"column {values.name} has values of {values.dtype} after others of {kind}"
+        raise TypeError(message)
+    numbers = values.to_numpy()
+    if numbers.dtype.kind == "f" and np.isnan(numbers).any():
+        message = f"column {values.name} may not be NULL, and a value is missing"
+        raise ValueError(message)
+    return numbers
+
+
+class _Texts:
+    """A column of a few texts, in UTF-8."""
+
+    def __init__(self, values: pd.Series) -> None:
+        self.name = str(values.name)
+        if not isinstance(values.dtype, pd.CategoricalDtype):
+            message = f"column {self.name} has values of {values.dtype} after a category's"
             raise TypeError(message)
-        numbers = values.to_numpy()
-        if numbers.dtype.kind == "f" and np.isnan(numbers).any():
-            message = f"column {name} may not be NULL, and a value is missing"
+        self.categories = [text.encode() for text in values.cat.categories]
+        self.codes = values.cat.codes.to_numpy()
+        if (self.codes < 0).any():
+            message = f"column {self.name} may not be NULL, and a value is missing"
             raise ValueError(message)
-        packed[f"{_SIZE}{name}"] = record[name].itemsize
-        packed[name] = numbers
-    return packed.view(np.uint8).data
+
+
+def _cuts(n_rows: int, texts: list[_Texts]) -> list[int]:
+    """Where rows begin whose texts are others than those of the row before, and the ends."""
+    changes = np.zeros(max(0, n_rows - 1), np.bool_)
+    for text in texts:
+        changes |= text.codes[1:] != text.codes[:-1]
+    return [0, *(np.flatnonzero(changes) + 1).tolist(), n_rows]
+
+
+def _with_lengths(record: Record, texts: dict[str, bytes]) -> Record:
+    fields = [
+        (name, f"S{len(texts[name])}" if name in texts else record[name].str)
+        for name in record.names or ()
+    ]
+    return np.dtype(fields)

@@ -213,6 +213,7 @@ def _copy(
 
 
 def _as_csv(rows: pd.DataFrame) -> memoryview:
+    texts = {name: "str" for name, kind in rows.dtypes.items() if kind == "category"}
     buffer = io.BytesIO()
-    pa_csv.write_csv(pa.Table.from_pandas(rows, preserve_index=False), buffer, _CSV)
+    pa_csv.write_csv(pa.Table.from_pandas(rows.astype(texts), preserve_index=False), buffer, _CSV)
     return buffer.getbuffer()

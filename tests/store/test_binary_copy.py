@@ -5,13 +5,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 import sqlalchemy as sa
 
 from recsvc.model.dataset import IdMap
-from recsvc.model.ranking import similar_items
-from recsvc.model.rows import similarity_rows
+from recsvc.model.factors import Factors
+from recsvc.model.ranking import rank, similar_items
+from recsvc.model.rows import recommendation_rows, similarity_rows
 from recsvc.store.binary_copy import record_of
-from recsvc.store.schema import ratings, similar_movies
+from recsvc.store.schema import ratings, recommendations, similar_movies
 from recsvc.store.types import BigId, Flag, Real
 
 
@@ -49,6 +51,8 @@ def test_numbers_that_fit_their_column_whatever_they_are(kind: Any, values: Any)
         (BigId, np.array([1], object)),
         (BigId, pd.to_datetime(["2026-01-01"])),
         (sa.Text, ["a"]),
+        (sa.Text, pd.Categorical([1])),
+        (BigId, pd.Categorical(["a"])),
     ],
 )
 def test_anything_else_goes_as_text(kind: Any, values: Any) -> None:
@@ -60,10 +64,19 @@ def test_a_column_that_may_be_null_goes_as_text() -> None:
     assert record_of(table_of(Real, nullable=True), rows) is None
 
 
-def test_ratings_and_similar_movies_are_numbers() -> None:
+def test_a_few_texts_go_with_the_numbers() -> None:
+    texts = pd.Categorical(["a", "", "a"])
+    assert record_of(table_of(sa.Text), pd.DataFrame({"x": texts})) is not None
+
+
+def test_ratings_and_what_a_run_writes_go_so() -> None:
     rows = pd.DataFrame({"user_id": [1], "movie_id": [2], "rating": [4.5], "rated_at": [7]})
     assert record_of(ratings, rows) is not None
     vectors = np.eye(3, dtype=np.float32)
     items = IdMap(np.array([1, 2, 3]))
     (listed,) = similarity_rows(similar_items(vectors, 2, threads=1), items)
     assert record_of(similar_movies, listed.assign(run_id=1)) is not None
+    factors = Factors(vectors, vectors)
+    blocks = rank(factors, sp.csr_array((3, 3)), 2, threads=1)
+    (listed,) = recommendation_rows(blocks, items, items, np.zeros(3, np.int8))
+    assert record_of(recommendations, listed.assign(run_id=1)) is not None

@@ -37,6 +37,7 @@ NUMBERS = sa.Table(
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("value", Real, nullable=False),
     sa.Column("flag", Flag, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
@@ -149,7 +150,7 @@ def test_numbers_of_32_bits_and_missing_floats_are_taken(trial: sa.Engine) -> No
 
 @pytest.fixture
 def numbers(engine: sa.Engine) -> Iterator[sa.Engine]:
-    """A database with an empty table of numbers alone, none of them missing."""
+    """A database with an empty table of numbers and a text, none of them missing."""
     with writing(engine) as connection:
         NUMBERS.create(connection)
     return engine
@@ -163,20 +164,22 @@ def numbers(engine: sa.Engine) -> Iterator[sa.Engine]:
             st.integers(-(2**31), 2**31 - 1),
             st.floats(allow_nan=False, allow_infinity=False),
             st.booleans(),
+            odd_texts,
         ),
         min_size=1,
         max_size=12,
     ),
     chunk=st.integers(1, 4),
 )
-@example({2**63 - 1: (2**31 - 1, 5e-324, True), -(2**63): (-(2**31), -0.0, False)}, 1)
-def test_numbers_alone_are_stored_as_they_are(
-    numbers: sa.Engine, table: dict[int, tuple[int, float, bool]], chunk: int
+@example({2**63 - 1: (2**31 - 1, 5e-324, True, "a"), -(2**63): (-(2**31), 0.0, False, "")}, 1)
+def test_numbers_and_a_few_texts_are_stored_as_they_are(
+    numbers: sa.Engine, table: dict[int, tuple[int, float, bool, str]], chunk: int
 ) -> None:
     rows = [(key, *values) for key, values in table.items()]
-    kinds = {"id": np.int64, "number": np.int32, "value": np.float64, "flag": np.bool_}
+    kinds = {"id": "int64", "number": "int32", "value": "float64", "flag": "bool"}
+    kinds["text"] = "category"
     columns = {
-        name: np.array(values, kind)
+        name: pd.Series(values, dtype=kind)
         for (name, kind), values in zip(kinds.items(), zip(*rows, strict=True), strict=True)
     }
     with pytest.MonkeyPatch.context() as patch, writing(numbers) as connection:
@@ -185,10 +188,12 @@ def test_numbers_alone_are_stored_as_they_are(
         assert insert(connection, NUMBERS, pd.DataFrame(columns)) == len(rows)
     with reading(numbers) as connection:
         found = connection.execute(sa.select(NUMBERS)).all()
-    assert sorted((*row[:3], bool(row[3])) for row in found) == sorted(rows)
+    assert sorted((*row[:3], bool(row[3]), row[4]) for row in found) == sorted(rows)
 
 
-GOOD = pd.DataFrame({"id": [1], "number": np.int32([1]), "value": [1.0], "flag": [True]})
+GOOD = pd.DataFrame({"id": [1], "number": np.int32([1]), "value": [1.0], "flag": [True]}).assign(
+    text=pd.Categorical(["a"])
+)
 
 
 @pytest.mark.parametrize(
@@ -197,14 +202,15 @@ GOOD = pd.DataFrame({"id": [1], "number": np.int32([1]), "value": [1.0], "flag":
         pytest.param(GOOD.assign(id=2, value=np.nan), id="missing"),
         pytest.param(GOOD.assign(id=2, value=pd.array([None], "Float64")), id="missing, masked"),
         pytest.param(GOOD.assign(id=2, number=pd.array([None], "Int64")), id="of another dtype"),
-        pytest.param(GOOD.assign(id=2, number="x"), id="text"),
+        pytest.param(GOOD.assign(id=2, number="x"), id="a text for a number"),
+        pytest.param(GOOD.assign(id=2, text=pd.Categorical([None], ["a"])), id="no text"),
     ],
 )
 def test_what_does_not_fit_its_column_is_an_error_and_nothing_is_kept(
     numbers: sa.Engine, bad: pd.DataFrame
 ) -> None:
     expected = (sa.exc.DBAPIError, TypeError, ValueError)
-    with pytest.raises(expected, match=r"value|number"), writing(numbers) as connection:
+    with pytest.raises(expected, match=r"value|number|text"), writing(numbers) as connection:
         insert(connection, NUMBERS, iter([GOOD, bad]))
     with reading(numbers) as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(NUMBERS)) == 0
