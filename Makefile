@@ -18,7 +18,7 @@ setup: $(READY)  ## create .venv with the locked dependencies, LightFM built
 
 $(READY): pyproject.toml requirements/build.lock requirements/dev.lock
 	@echo "Setting up $(VENV) (once; a few minutes on two cores)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "recsvc needs Python 3.11 or newer: name one, as in make setup PYTHON=python3.12" >&2; \
 		exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -24,6 +24,9 @@ _WIRE: dict[type[sa.types.TypeEngine[Any]], str] = {
     sa.Boolean: "?",
 }
 _TEXT = "S0"  # as long as the text at hand
+#: Rows that follow one another with the same texts, on average, from which the format pays, and
+#: how many such runs cost nothing to speak of.
+_LEAST_RUN, _FEW_RUNS = 50, 100
 _FIELDS, _SIZE = "fields of", "size of "  # no column's name has a space
 
 
@@ -31,7 +34,7 @@ def record_of(table: sa.Table, rows: pd.DataFrame) -> Record | None:
     """Return the layout of a row, or None where the format is no choice.
 
     It is one where no column may be NULL and each is of NumPy's numbers or flags that the column
-    holds whatever their value, or of a few texts (``category``).
+    holds whatever their value, or of a few texts (``category``) that do not change often.
 
     Args:
         table: whose column types count; those in the database must be the same.
@@ -44,30 +47,38 @@ def record_of(table: sa.Table, rows: pd.DataFrame) -> Record | None:
         if kind is None or column.nullable:
             return None
         fields += [(f"{_SIZE}{name}", ">i4"), (str(name), kind)]
-    return np.dtype(fields)
+    texts = [_Texts(rows[name]) for name, kind in rows.dtypes.items() if kind == "category"]
+    runs = len(_cuts(len(rows), texts)) - 1
+    return np.dtype(fields) if runs <= max(_FEW_RUNS, len(rows) / _LEAST_RUN) else None
 
 
 def _kind_of(column: sa.types.TypeEngine[Any], dtype: Any) -> str | None:
     if isinstance(dtype, pd.CategoricalDtype):
-        texts = isinstance(column, sa.Text) and dtype.categories.inferred_type == "string"
-        return _TEXT if texts else None
+        return _TEXT if isinstance(column, sa.Text) and _are_texts(dtype) else None
     kind = _WIRE.get(type(column))
     return kind if kind and isinstance(dtype, np.dtype) and np.can_cast(dtype, kind) else None
+
+
+def _are_texts(dtype: pd.CategoricalDtype) -> bool:
+    return str(dtype.categories.inferred_type) == "string"
 
 
 def packed_rows(rows: pd.DataFrame, record: Record) -> bytes:
     """Return rows in a layout that was made for them.
 
     Raises:
-        TypeError: a column is of another dtype than those that the layout was made for.
+        TypeError: columns or dtypes are others than those that the layout was made for.
         ValueError: a value is missing.
     """
-    names = [name for name in record.names or () if name in rows.columns]
+    names = [name for name in record.names or () if name != _FIELDS and not name.startswith(_SIZE)]
+    if set(rows.columns) != set(names):
+        message = f"columns {', '.join(map(str, rows.columns))} after others: {', '.join(names)}"
+        raise TypeError(message)
     numbers = {name: _numbers(rows[name], record[name]) for name in names if record[name].itemsize}
     texts = [_Texts(rows[name]) for name in names if not record[name].itemsize]
     packed = []
     for low, high in pairwise(_cuts(len(rows), texts)):
-        at_hand = {text.name: text.categories[text.codes[low]] for text in texts}
+        at_hand = {text.name: text.of_code[text.codes[low]] for text in texts}
         part = np.empty(high - low, _with_lengths(record, at_hand))
         part[_FIELDS] = len(names)
         for name in names:
@@ -97,14 +108,15 @@ class _Texts:
 
     def __init__(self, values: pd.Series) -> None:
         self.name = str(values.name)
-        if not isinstance(values.dtype, pd.CategoricalDtype):
+        if not (isinstance(values.dtype, pd.CategoricalDtype) and _are_texts(values.dtype)):
             message = f"column {self.name} has values of {values.dtype} after a category's"
             raise TypeError(message)
-        self.categories = [text.encode() for text in values.cat.categories]
         self.codes = values.cat.codes.to_numpy()
         if (self.codes < 0).any():
             message = f"column {self.name} may not be NULL, and a value is missing"
             raise ValueError(message)
+        categories = values.cat.categories
+        self.of_code = {code: categories[code].encode() for code in np.unique(self.codes)}
 
 
 def _cuts(n_rows: int, texts: list[_Texts]) -> list[int]:

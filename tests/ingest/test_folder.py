@@ -430,7 +430,9 @@ def test_a_link_to_a_file_is_read(engine: sa.Engine, make_folder: MakeFolder) ->
 
 @pytest.mark.parametrize("name", ["nowhere", "movies.csv", "x" * 300, "a\0b"])
 def test_what_is_not_a_folder_is_refused(make_folder: MakeFolder, name: str) -> None:
-    with pytest.raises(SourceDataError, match=r"There is no folder|cannot be read|is a file: name the folder"):
+    with pytest.raises(
+        SourceDataError, match=r"There is no folder|cannot be read|is a file: name the folder"
+    ):
         present_files(make_folder() / name)
 
 

@@ -12,7 +12,7 @@ from recsvc.model.dataset import IdMap
 from recsvc.model.factors import Factors
 from recsvc.model.ranking import rank, similar_items
 from recsvc.model.rows import recommendation_rows, similarity_rows
-from recsvc.store.binary_copy import record_of
+from recsvc.store.binary_copy import packed_rows, record_of
 from recsvc.store.schema import ratings, recommendations, similar_movies
 from recsvc.store.types import BigId, Flag, Real
 
@@ -67,6 +67,21 @@ def test_a_column_that_may_be_null_goes_as_text() -> None:
 def test_a_few_texts_go_with_the_numbers() -> None:
     texts = pd.Categorical(["a", "", "a"])
     assert record_of(table_of(sa.Text), pd.DataFrame({"x": texts})) is not None
+
+
+def test_texts_that_change_all_the_time_go_as_text() -> None:
+    texts = pd.Categorical(["a", "b"] * 500)
+    assert record_of(table_of(sa.Text), pd.DataFrame({"x": texts})) is None
+
+
+@pytest.mark.parametrize(
+    "later", [{"x": pd.Categorical([1])}, {"x": ["a"]}, {}, {"x": pd.Categorical(["a"]), "y": [1]}]
+)
+def test_rows_of_other_columns_or_dtypes_than_the_first_are_an_error(later: Any) -> None:
+    record = record_of(table_of(sa.Text), pd.DataFrame({"x": pd.Categorical(["a"])}))
+    assert record is not None
+    with pytest.raises(TypeError, match=r"column"):
+        packed_rows(pd.DataFrame(later), record)
 
 
 def test_ratings_and_what_a_run_writes_go_so() -> None:
