@@ -60,10 +60,12 @@ class Report:
     measurements: dict[str, Any] = field(default_factory=dict)
 
     def keep_others(self, measured: Sequence[str]) -> None:
-        """Take over the former results, at the same parameters, of databases not measured now."""
+        """Take over what is not measured now: other databases, all else being the same."""
         path = RESULTS / f"{self.name}.json"
         former = json.loads(path.read_text()) if path.exists() else {}
-        if former.get("parameters") != self.parameters:
+        there, here = former.get("machine", {}), machine()
+        alike = there | {"command": ""} == here | {"command": ""}
+        if not alike or former.get("parameters") != self.parameters:
             return
         now = tuple(f"{name}:" for name in measured)
         rows = (Comparison(**row) for row in former["comparisons"])

@@ -3,7 +3,7 @@
 The format: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
 """
 
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ import sqlalchemy as sa
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # no flags, no extension
 TRAILER = b"\xff\xff"
 
-Record = np.dtype[np.void]
+#: How each column of a row is sent, by name.
+Kinds = dict[str, str]
 
 #: How PostgreSQL takes values of a type: the most significant byte first.
 _WIRE: dict[type[sa.types.TypeEngine[Any]], str] = {
@@ -23,15 +24,14 @@ _WIRE: dict[type[sa.types.TypeEngine[Any]], str] = {
     sa.Double: ">f8",
     sa.Boolean: "?",
 }
-_TEXT = "S0"  # as long as the text at hand
+_TEXT = "text"
 #: Rows that follow one another with the same texts, on average, from which the format pays, and
 #: how many such runs cost nothing to speak of.
 _LEAST_RUN, _FEW_RUNS = 50, 100
-_FIELDS, _SIZE = "fields of", "size of "  # no column's name has a space
 
 
-def record_of(table: sa.Table, rows: pd.DataFrame) -> Record | None:
-    """Return the layout of a row, or None where the format is no choice.
+def kinds_of(table: sa.Table, rows: pd.DataFrame) -> Kinds | None:
+    """Return how rows are sent, or None where the format is no choice.
 
     It is one where no column may be NULL and each is of NumPy's numbers or flags that the column
     holds whatever their value, or of a few texts (``category``) that do not change often.
@@ -40,16 +40,16 @@ def record_of(table: sa.Table, rows: pd.DataFrame) -> Record | None:
         table: whose column types count; those in the database must be the same.
         rows: some rows; others must have the same columns and dtypes.
     """
-    fields = [(_FIELDS, ">i2")]
+    kinds: Kinds = {}
     for name, dtype in rows.dtypes.items():
         column = table.columns[str(name)]
         kind = _kind_of(column.type, dtype)
         if kind is None or column.nullable:
             return None
-        fields += [(f"{_SIZE}{name}", ">i4"), (str(name), kind)]
-    texts = [_Texts(rows[name]) for name, kind in rows.dtypes.items() if kind == "category"]
+        kinds[str(name)] = kind
+    texts = [_Texts(rows[name]) for name, kind in kinds.items() if kind == _TEXT]
     runs = len(_cuts(len(rows), texts)) - 1
-    return np.dtype(fields) if runs <= max(_FEW_RUNS, len(rows) / _LEAST_RUN) else None
+    return kinds if runs <= max(_FEW_RUNS, len(rows) / _LEAST_RUN) else None
 
 
 def _kind_of(column: sa.types.TypeEngine[Any], dtype: Any) -> str | None:
@@ -63,33 +63,41 @@ def _are_texts(dtype: pd.CategoricalDtype) -> bool:
     return str(dtype.categories.inferred_type) == "string"
 
 
-def packed_rows(rows: pd.DataFrame, record: Record) -> bytes:
-    """Return rows in a layout that was made for them.
+def packed_rows(rows: pd.DataFrame, kinds: Kinds) -> bytes:
+    """Return rows in the format, their columns in the order of ``kinds``.
 
     Raises:
-        TypeError: columns or dtypes are others than those that the layout was made for.
+        TypeError: columns or dtypes are others than those that the kinds are of.
         ValueError: a value is missing.
     """
-    names = [name for name in record.names or () if name != _FIELDS and not name.startswith(_SIZE)]
-    if set(rows.columns) != set(names):
-        message = f"columns {', '.join(map(str, rows.columns))} after others: {', '.join(names)}"
+    if set(rows.columns) != set(kinds):
+        message = f"columns {', '.join(map(str, rows.columns))} after others: {', '.join(kinds)}"
         raise TypeError(message)
-    numbers = {name: _numbers(rows[name], record[name]) for name in names if record[name].itemsize}
-    texts = [_Texts(rows[name]) for name in names if not record[name].itemsize]
+    texts = [_Texts(rows[name]) for name, kind in kinds.items() if kind == _TEXT]
+    numbers = {
+        name: _numbers(rows[name], np.dtype(kind)) for name, kind in kinds.items() if kind != _TEXT
+    }
     packed = []
     for low, high in pairwise(_cuts(len(rows), texts)):
         at_hand = {text.name: text.of_code[text.codes[low]] for text in texts}
-        part = np.empty(high - low, _with_lengths(record, at_hand))
-        part[_FIELDS] = len(names)
-        for name in names:
-            part[f"{_SIZE}{name}"] = part.dtype[name].itemsize
+        lengths = {name: f"S{len(text)}" for name, text in at_hand.items()}
+        part = np.empty(high - low, _record(kinds | lengths))
+        part["number of fields"] = len(kinds)
+        for name in kinds:
+            part[f"size of {name}"] = part.dtype[name].itemsize
         for name, values in numbers.items():
             part[name] = values[low:high]
-        for name, value in at_hand.items():
-            if value:
-                part[name] = value
+        for name, text in at_hand.items():
+            if text:
+                part[name] = text
         packed.append(part.tobytes())
     return b"".join(packed)
+
+
+def _record(kinds: Kinds) -> "np.dtype[np.void]":
+    """A row: the number of its fields, and the size of each before its value."""
+    columns = [((f"size of {name}", ">i4"), (name, kind)) for name, kind in kinds.items()]
+    return np.dtype([("number of fields", ">i2"), *chain.from_iterable(columns)])
 
 
 def _numbers(values: pd.Series, kind: np.dtype[Any]) -> npt.NDArray[Any]:
@@ -125,11 +133,3 @@ def _cuts(n_rows: int, texts: list[_Texts]) -> list[int]:
     for text in texts:
         changes |= text.codes[1:] != text.codes[:-1]
     return [0, *(np.flatnonzero(changes) + 1).tolist(), n_rows]
-
-
-def _with_lengths(record: Record, texts: dict[str, bytes]) -> Record:
-    fields = [
-        (name, f"S{len(texts[name])}" if name in texts else record[name].str)
-        for name in record.names or ()
-    ]
-    return np.dtype(fields)

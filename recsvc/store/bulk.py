@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import sqlalchemy as sa
 
-from recsvc.store.binary_copy import HEADER, TRAILER, packed_rows, record_of
+from recsvc.store.binary_copy import HEADER, TRAILER, kinds_of, packed_rows
 from recsvc.store.engine import full_disk, is_full_disk, is_sqlite, unreachable
 from recsvc.store.schema import publications
 
@@ -192,9 +192,9 @@ def _copy(
 ) -> int:
     """COPY chunks of the same columns and dtypes."""
     first = next(chunks)
-    record = record_of(table, first)
+    kinds = kinds_of(table, first)
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-    form = "csv" if record is None else "binary"
+    form = "csv" if kinds is None else "binary"
     sql = f"COPY {target} ({_names(columns)}) FROM STDIN (FORMAT {form})"
     written = 0
     with (
@@ -202,12 +202,12 @@ def _copy(
         driver.cursor() as cursor,
         cursor.copy(sql.encode()) as copy,
     ):
-        if record is not None:
+        if kinds is not None:
             copy.write(HEADER)
         for chunk in chain([first], chunks):
-            copy.write(_as_csv(chunk) if record is None else packed_rows(chunk, record))
+            copy.write(_as_csv(chunk) if kinds is None else packed_rows(chunk, kinds))
             written += len(chunk)
-        if record is not None:
+        if kinds is not None:
             copy.write(TRAILER)
     return written
 

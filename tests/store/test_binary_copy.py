@@ -12,7 +12,7 @@ from recsvc.model.dataset import IdMap
 from recsvc.model.factors import Factors
 from recsvc.model.ranking import rank, similar_items
 from recsvc.model.rows import recommendation_rows, similarity_rows
-from recsvc.store.binary_copy import packed_rows, record_of
+from recsvc.store.binary_copy import kinds_of, packed_rows
 from recsvc.store.schema import ratings, recommendations, similar_movies
 from recsvc.store.types import BigId, Flag, Real
 
@@ -36,9 +36,9 @@ def table_of(kind: Any, *, nullable: bool = False) -> sa.Table:
     ],
 )
 def test_numbers_that_fit_their_column_whatever_they_are(kind: Any, values: Any) -> None:
-    record = record_of(table_of(kind), pd.DataFrame({"x": values}))
-    assert record is not None
-    assert record["x"].itemsize == {BigId: 8, sa.Integer: 4, Real: 8, Flag: 1}[kind]
+    kinds = kinds_of(table_of(kind), pd.DataFrame({"x": values}))
+    assert kinds is not None
+    assert np.dtype(kinds["x"]).itemsize == {BigId: 8, sa.Integer: 4, Real: 8, Flag: 1}[kind]
 
 
 @pytest.mark.parametrize(
@@ -56,42 +56,42 @@ def test_numbers_that_fit_their_column_whatever_they_are(kind: Any, values: Any)
     ],
 )
 def test_anything_else_goes_as_text(kind: Any, values: Any) -> None:
-    assert record_of(table_of(kind), pd.DataFrame({"x": values})) is None
+    assert kinds_of(table_of(kind), pd.DataFrame({"x": values})) is None
 
 
 def test_a_column_that_may_be_null_goes_as_text() -> None:
     rows = pd.DataFrame({"x": np.float64([1])})
-    assert record_of(table_of(Real, nullable=True), rows) is None
+    assert kinds_of(table_of(Real, nullable=True), rows) is None
 
 
 def test_a_few_texts_go_with_the_numbers() -> None:
     texts = pd.Categorical(["a", "", "a"])
-    assert record_of(table_of(sa.Text), pd.DataFrame({"x": texts})) is not None
+    assert kinds_of(table_of(sa.Text), pd.DataFrame({"x": texts})) is not None
 
 
 def test_texts_that_change_all_the_time_go_as_text() -> None:
     texts = pd.Categorical(["a", "b"] * 500)
-    assert record_of(table_of(sa.Text), pd.DataFrame({"x": texts})) is None
+    assert kinds_of(table_of(sa.Text), pd.DataFrame({"x": texts})) is None
 
 
 @pytest.mark.parametrize(
     "later", [{"x": pd.Categorical([1])}, {"x": ["a"]}, {}, {"x": pd.Categorical(["a"]), "y": [1]}]
 )
 def test_rows_of_other_columns_or_dtypes_than_the_first_are_an_error(later: Any) -> None:
-    record = record_of(table_of(sa.Text), pd.DataFrame({"x": pd.Categorical(["a"])}))
-    assert record is not None
+    kinds = kinds_of(table_of(sa.Text), pd.DataFrame({"x": pd.Categorical(["a"])}))
+    assert kinds is not None
     with pytest.raises(TypeError, match=r"column"):
-        packed_rows(pd.DataFrame(later), record)
+        packed_rows(pd.DataFrame(later), kinds)
 
 
 def test_ratings_and_what_a_run_writes_go_so() -> None:
     rows = pd.DataFrame({"user_id": [1], "movie_id": [2], "rating": [4.5], "rated_at": [7]})
-    assert record_of(ratings, rows) is not None
+    assert kinds_of(ratings, rows) is not None
     vectors = np.eye(3, dtype=np.float32)
     items = IdMap(np.array([1, 2, 3]))
     (listed,) = similarity_rows(similar_items(vectors, 2, threads=1), items)
-    assert record_of(similar_movies, listed.assign(run_id=1)) is not None
+    assert kinds_of(similar_movies, listed.assign(run_id=1)) is not None
     factors = Factors(vectors, vectors)
     blocks = rank(factors, sp.csr_array((3, 3)), 2, threads=1)
     (listed,) = recommendation_rows(blocks, items, items, np.zeros(3, np.int8))
-    assert record_of(recommendations, listed.assign(run_id=1)) is not None
+    assert kinds_of(recommendations, listed.assign(run_id=1)) is not None
