@@ -175,10 +175,15 @@ def _frame(kind: Format, rows: list[Row]) -> pd.DataFrame:
 
 def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
     """Put frames of the same columns below one another, each column in memory of its own."""
-    columns = {
-        name: pd.concat([frame[name] for frame in frames], ignore_index=True) for name in frames[0]
-    }
+    columns = {name: _joined_columns([frame[name] for frame in frames]) for name in frames[0]}
     return pd.DataFrame(columns, copy=False)
+
+
+def _joined_columns(parts: "list[pd.Series[Any]]") -> Any:
+    if isinstance(parts[0].dtype, np.dtype):
+        # pandas takes five times as long for the same.
+        return np.concatenate([part.to_numpy() for part in parts])
+    return pd.concat(parts, ignore_index=True)
 
 
 def storable(raw: str) -> str:

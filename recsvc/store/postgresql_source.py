@@ -1,8 +1,16 @@
-"""Whole columns out of PostgreSQL, through ADBC and straight into Arrow."""
+"""Whole columns out of PostgreSQL, through ADBC and straight into Arrow.
+
+Numbers by the million are packed by PostgreSQL itself, a group of rows into one value, and read
+over several connections that see the same moment, one for each core here. A single query that
+PostgreSQL runs with several processes takes longer: they pass all of it through one of them.
+"""
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import queue
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +18,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from recsvc.ahead import map_ahead
 from recsvc.errors import DatabaseUnreachableError
 from recsvc.store.engine import LIVELINESS
 from recsvc.store.packing import schema_of, unlabelled, unpacked
@@ -18,14 +27,20 @@ if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
 
 
+RANGE_KEYS = 4096
+MOST_CONNECTIONS = 4
+
+#: What a group must be above, and what it may be at most; None where there is no bound.
+Bounds = tuple[int | None, int | None]
+
+
 class PostgresqlSource:
-    """Runs queries in one read-only transaction; see :class:`recsvc.store.snapshot.Source`."""
+    """Runs queries that all see one moment; see :class:`recsvc.store.snapshot.Source`."""
 
-    _dialect = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
-
-    def __init__(self, connection: "Connection", url: sa.URL) -> None:
+    def __init__(self, connection: "Connection", url: sa.URL, readings: ExitStack) -> None:
         self._connection = connection
         self._url = url
+        self._readings = readings  # ends threads before their connections are given back
 
     @classmethod
     @contextmanager
@@ -35,46 +50,120 @@ class PostgresqlSource:
         Raises:
             DatabaseUnreachableError: the database does not answer.
         """
-        with _adbc_connection(engine.url) as connection:
-            with connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            yield cls(connection, engine.url)
+        with _adbc_connection(engine.url) as connection, ExitStack() as readings:
+            _execute(connection, _READING)
+            yield cls(connection, engine.url, readings)
 
     def batches(self, query: sa.Select[Any]) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a query; no batch at all where there are none."""
-        compiled = query.compile(dialect=self._dialect)
-        names = getattr(compiled, "positiontup", None) or []
-        parameters = tuple(compiled.params[name] for name in names)
-        if all(type(value) in {int, float} for value in parameters):
-            # The driver streams (by COPY) what has no parameters, and else holds the whole answer.
-            literal = {"literal_binds": True}
-            compiled = query.compile(dialect=self._dialect, compile_kwargs=literal)
-            parameters = ()
-        with self._connection.cursor() as cursor:
-            cursor.execute(str(compiled), parameters or None)
-            try:
-                with cursor.fetch_record_batch() as reader:
-                    yield from (batch for batch in reader if batch.num_rows)
-            except OSError as error:  # what Arrow makes of a connection lost among the rows
-                raise _unreachable(self._url) from error
+        return _batches(self._connection, query, self._url)
 
     def packed_batches(self, query: sa.Select[Any], by: sa.Column[Any]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a query, those of numbers that share the first one as one value.
+        """Yield the rows of a query, those of numbers that share the first one as one value."""
+        if pa.string() in schema_of(query).types:
+            return self.batches(query)
+        batches = self._packed_batches(query, by)
+        self._readings.callback(batches.close)
+        return batches
 
-        In order, PostgreSQL reads the groups with several processes.
-        """
+    def _packed_batches(
+        self, query: sa.Select[Any], by: sa.Column[Any]
+    ) -> Generator[pa.RecordBatch]:
         schema = schema_of(query)
-        if pa.string() in schema.types:
-            yield from self.batches(query)
-            return
         row = functools.reduce(sa.ColumnElement.concat, map(_sent, query.selected_columns[1:]))
         packed = sa.func.string_agg(row, sa.literal_column("''::bytea")).label("packed")
-        for batch in self.batches(query.with_only_columns(by, packed).group_by(by).order_by(by)):
-            groups, blobs = (column.to_pylist() for column in batch.columns)
-            columns = unpacked(blobs, schema.types[1:], ">")
-            counts = np.array([len(blob) for blob in blobs]) // (8 * len(columns))
-            first = pa.array(np.repeat(groups, counts), schema.types[0])
-            yield pa.RecordBatch.from_arrays([first, *columns], schema=schema)
+        groups = query.with_only_columns(by, packed).group_by(by).order_by(by)
+        ranges = self._ranges(by)
+        free: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+
+        def read(bounds: Bounds) -> list[pa.RecordBatch]:
+            connection = free.get()
+            try:
+                part = groups.where(*_within(by, bounds))
+                return [_unpacked(batch, schema) for batch in _batches(connection, part, self._url)]
+            finally:
+                free.put(connection)
+
+        with ExitStack() as stack:
+            connections = self._at_the_same_moment(stack, len(ranges))
+            for connection in connections:
+                free.put(connection)
+            reading = map_ahead(read, ranges, len(connections))
+            yield from chain.from_iterable(stack.enter_context(closing(reading)))
+
+    def _ranges(self, by: sa.Column[Any]) -> list[Bounds]:
+        """Cut all values of a column into ranges of so many that it may have."""
+        (reference,) = by.foreign_keys
+        keys = list(self.batches(sa.select(reference.column).order_by(reference.column)))
+        values = pa.Table.from_batches(keys)[0].to_numpy() if keys else np.empty(0, np.int64)
+        ends = values[RANGE_KEYS - 1 : -1 : RANGE_KEYS].tolist()
+        return list(zip([None, *ends], [*ends, None], strict=True))
+
+    def _at_the_same_moment(self, stack: ExitStack, n_ranges: int) -> "list[Connection]":
+        """Open connections that see what this one sees: as many as there is use for, or as it gets.
+
+        Where that is none, whatever there is to read is read over this one.
+        """
+        wanted = min(os.cpu_count() or 1, MOST_CONNECTIONS, n_ranges)
+        if wanted == 1:
+            return [self._connection]
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT pg_export_snapshot()")
+            ((moment,),) = cursor.fetchall()
+        connections: list[Connection] = []
+        for _ in range(wanted):
+            try:
+                connection = stack.enter_context(_adbc_connection(self._url))
+            except DatabaseUnreachableError:  # it may have no more to give
+                break
+            _execute(connection, _READING)
+            _execute(connection, f"SET TRANSACTION SNAPSHOT '{moment}'")
+            _execute(connection, "SET LOCAL max_parallel_workers_per_gather = 0")
+            connections.append(connection)
+        return connections or [self._connection]
+
+
+_READING = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_DIALECT = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+
+
+def _execute(connection: "Connection", sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def _batches(
+    connection: "Connection", query: sa.Select[Any], url: sa.URL
+) -> Iterator[pa.RecordBatch]:
+    compiled = query.compile(dialect=_DIALECT)
+    names = getattr(compiled, "positiontup", None) or []
+    parameters = tuple(compiled.params[name] for name in names)
+    if all(type(value) in {int, float} for value in parameters):
+        # The driver streams (by COPY) what has no parameters, and else holds the whole answer.
+        compiled = query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True})
+        parameters = ()
+    with connection.cursor() as cursor:
+        cursor.execute(str(compiled), parameters or None)
+        try:
+            with cursor.fetch_record_batch() as reader:
+                yield from (batch for batch in reader if batch.num_rows)
+        except OSError as error:  # what Arrow makes of a connection lost among the rows
+            raise _unreachable(url) from error
+
+
+def _within(column: sa.Column[Any], bounds: Bounds) -> list[sa.ColumnElement[bool]]:
+    above, most = bounds
+    lower = [] if above is None else [column > above]
+    return lower if most is None else [*lower, column <= most]
+
+
+def _unpacked(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Make rows of groups, each with what is packed of its rows."""
+    groups, blobs = (column.to_pylist() for column in batch.columns)
+    columns = unpacked(blobs, schema.types[1:], ">")
+    counts = np.array([len(blob) for blob in blobs]) // (8 * len(columns))
+    first = pa.array(np.repeat(groups, counts), schema.types[0])
+    return pa.RecordBatch.from_arrays([first, *columns], schema=schema)
 
 
 def _sent(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bytes]:

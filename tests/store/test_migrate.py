@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 
 from recsvc.errors import ConfigurationError
 from recsvc.store import migrate
-from recsvc.store.engine import open_engine, reading, writing
-from recsvc.store.schema import metadata
+from recsvc.store.bulk import insert
+from recsvc.store.engine import is_sqlite, open_engine, reading, writing
+from recsvc.store.schema import metadata, movies, ratings, users
 from recsvc.store.views import VIEWS
 
 
@@ -81,3 +83,26 @@ def test_every_table_view_and_column_is_explained_in_the_data_dictionary(
 
 def test_a_new_sqlite_file_is_for_its_owner_only(sqlite_template: Path) -> None:
     assert oct(sqlite_template.stat().st_mode)[-3:] == "600"
+
+
+def test_a_changed_rating_stays_on_its_page_of_postgresql(engine: sa.Engine) -> None:
+    if is_sqlite(engine):
+        pytest.skip("SQLite changes a row in its place")
+    ids = range(1000)
+    rows = pd.DataFrame({"user_id": 1, "movie_id": ids, "rating": 4.0, "rated_at": 7})
+    with writing(engine) as connection:
+        insert(connection, users, pd.DataFrame({"user_id": [1]}))
+        insert(connection, movies, pd.DataFrame({"movie_id": ids, "title": "A"}))
+        insert(connection, ratings, rows)
+    page = sa.text("SELECT movie_id, split_part(ctid::text, ',', 1) FROM ratings ORDER BY 1")
+    with writing(engine) as connection:
+        before = connection.execute(page).all()
+        connection.execute(
+            sa.update(ratings)
+            .values(rating=1.0)
+            .where(ratings.c.movie_id.in_(range(50, 1000, 100)))
+        )
+        after = connection.execute(page).all()
+    last = before[-1][1]  # has room anyway
+    assert [row for row in after if row[1] != last] == [row for row in before if row[1] != last]
+    assert before[0][1] != last

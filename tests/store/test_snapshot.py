@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recsvc.errors import DatabaseUnreachableError
+from recsvc.store import postgresql_source, sqlite_source
 from recsvc.store import snapshot as module
-from recsvc.store import sqlite_source
 from recsvc.store.bulk import insert
 from recsvc.store.engine import is_sqlite, open_engine, reading, writing
 from recsvc.store.schema import links, movies, ratings, tags, users
@@ -156,6 +156,7 @@ def test_packed_rows_are_the_same_rows(
     query = sa.select(*ratings.c, high).where(ratings.c.rating < sa.bindparam("most", 4.9))
     with pytest.MonkeyPatch.context() as patch, snapshot(filled) as database:
         patch.setattr(sqlite_source, "BATCH_KEYS", groups)
+        patch.setattr(postgresql_source, "RANGE_KEYS", groups)
         packed = database.frame(query, packed_by=ratings.c.user_id)
         plain = database.frame(query)
     assert sorted(map(tuple, packed.to_numpy(object))) == sorted(
@@ -236,6 +237,7 @@ def test_no_thread_reads_on_when_whoever_takes_the_rows_fails(
     filled: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_source, "BATCH_KEYS", 1)
+    monkeypatch.setattr(postgresql_source, "RANGE_KEYS", 1)
     before = set(threading.enumerate())
 
     def failing() -> None:
@@ -253,7 +255,7 @@ def test_connections_that_read_together_see_the_same_moment(
     filled: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not is_sqlite(filled):
-        pytest.skip("PostgreSQL is read over one connection")
+        pytest.skip("PostgreSQL lets one connection look at the moment of another")
     monkeypatch.setattr(sqlite_source.os, "cpu_count", lambda: 3)
     begun = []
 
@@ -275,6 +277,41 @@ def test_connections_that_read_together_see_the_same_moment(
         (batch,) = source.batches(sa.select(users))
     assert counts == [3, 3, 3]
     assert batch.num_rows == 3
+
+
+@pytest.mark.parametrize("at_hand", [1, 2, 3, 9])
+def test_more_connections_to_postgresql_see_the_moment_of_the_first(
+    filled: sa.Engine, monkeypatch: pytest.MonkeyPatch, at_hand: int
+) -> None:
+    """However many it gives, and though something is committed before each of them is opened."""
+    if is_sqlite(filled):
+        pytest.skip("SQLite's connections begin together")
+    monkeypatch.setattr(postgresql_source.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(postgresql_source, "RANGE_KEYS", 1)
+    query = sa.select(ratings)
+    with snapshot(filled) as database:
+        before = database.frame(query.order_by(ratings.c.user_id, ratings.c.movie_id))
+    opened, connect = [], postgresql_source._adbc_connection
+
+    @contextmanager
+    def later(url: sa.URL) -> Iterator[object]:
+        if len(opened) == at_hand:
+            raise DatabaseUnreachableError("too many clients already")
+        if opened:
+            added = {"user_id": [1], "movie_id": [TOP], "rating": [1.0], "rated_at": [len(opened)]}
+            with writing(filled) as connection:
+                connection.execute(sa.delete(ratings))
+                insert(connection, ratings, pd.DataFrame(added))
+        with connect(url) as connection:
+            opened.append(connection)
+            yield connection
+
+    monkeypatch.setattr(postgresql_source, "_adbc_connection", later)
+    with snapshot(filled) as database:
+        assert len(database.frame(sa.select(users))) == 2
+        found = database.frame(query, packed_by=ratings.c.user_id)
+        assert len(opened) == min(at_hand, 3)
+    pd.testing.assert_frame_equal(found, before)
 
 
 def test_all_reads_see_the_moment_of_the_first(filled: sa.Engine) -> None:
