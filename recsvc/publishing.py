@@ -119,6 +119,6 @@ def _expectation(data: TrainingData, recipe: Recipe) -> Expectation:
         user_rows=np.minimum(recipe.top_n, n_available - seen_available),
         movie_ids=interactions.items.ids,
         movie_rows=np.minimum(recipe.similar_n, n_available - available.astype(np.int64)),
-        seen_rating=recipe.positive_rating if recipe.exclude == "positive" else 0.0,
+        seen_rating=recipe.positive_rating if recipe.exclude == "positive" else None,
         last_ingest=data.last_ingest,
     )

@@ -28,7 +28,14 @@ _CSV = pa_csv.WriteOptions(include_header=False, quoting_style="needed")
 Frames = pd.DataFrame | Iterable[pd.DataFrame]
 
 
-def insert(connection: sa.Connection, table: sa.Table, rows: Frames, into: str = "") -> int:
+def insert(
+    connection: sa.Connection,
+    table: sa.Table,
+    rows: Frames,
+    into: str = "",
+    *,
+    alone: bool = False,
+) -> int:
     """Insert rows, whose columns are named as in ``table``; return how many.
 
     Args:
@@ -36,6 +43,9 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Frames, into: str =
         table: where to, unless ``into`` names another table of the same columns.
         rows: one frame, or several of the same columns and dtypes; missing values become NULL.
         into: a partition or a temporary table (PostgreSQL).
+        alone: whether nobody else has to do with the table, which is emptied first (PostgreSQL).
+            Its rows are then written as those of a settled past: whoever reads them first need not
+            look up, and note on each page, that they were committed.
     """
     frames = (frame for frame in _frames(rows) if len(frame))
     first = next(frames, None)
@@ -45,7 +55,10 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Frames, into: str =
     chunks = _chunks(chain([first], frames))
     if is_sqlite(connection):
         return _executemany(connection, f"INSERT INTO {table.name} ({_names(columns)})", "", chunks)
-    return _copy(connection, table, into or table.name, columns, chunks)
+    if alone:  # what PostgreSQL demands for it: a table that is new in this transaction
+        connection.exec_driver_sql(f"TRUNCATE {into or table.name}")
+    option = "FREEZE, " if alone else ""
+    return _copy(connection, table, into or table.name, columns, chunks, option)
 
 
 def fill(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> int:
@@ -57,7 +70,7 @@ def fill(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> int:
     """
     large = len(rows) >= LARGE_LOAD and not is_sqlite(connection)
     checks = _drop_checks(connection, table) if large else []
-    written = insert(connection, table, rows)
+    written = insert(connection, table, rows, alone=bool(checks))
     for check in checks:
         connection.execute(sa.schema.AddConstraint(check, isolate_from_table=False))
     if checks:
@@ -189,13 +202,14 @@ def _copy(
     target: str,
     columns: list[str],
     chunks: Iterator[pd.DataFrame],
+    options: str = "",
 ) -> int:
     """COPY chunks of the same columns and dtypes."""
     first = next(chunks)
     kinds = kinds_of(table, first)
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
     form = "csv" if kinds is None else "binary"
-    sql = f"COPY {target} ({_names(columns)}) FROM STDIN (FORMAT {form})"
+    sql = f"COPY {target} ({_names(columns)}) FROM STDIN ({options}FORMAT {form})"
     written = 0
     with (
         _named_errors(connection, sql),

@@ -97,7 +97,7 @@ def _write_partition(
     checkpoint(f"write:{table.name}:created")
     # Ranking goes on while rows are copied: no lock on the parent table is held meanwhile.
     with writing(engine) as connection:
-        written = insert(connection, table, frames, into=name)
+        written = insert(connection, table, frames, into=name, alone=True)
         checkpoint(f"write:{table.name}:copied")
     with writing(engine) as connection:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_milliseconds(lock_timeout)}")

@@ -7,10 +7,8 @@ PostgreSQL runs with several processes takes longer: they pass all of it through
 
 import functools
 import os
-import queue
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from itertools import chain
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +16,10 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from recsvc.ahead import map_ahead
 from recsvc.errors import DatabaseUnreachableError
 from recsvc.store.engine import LIVELINESS
 from recsvc.store.packing import schema_of, unlabelled, unpacked
+from recsvc.store.ranges import Bounds, cut, read_ranges, within
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
@@ -29,9 +27,6 @@ if TYPE_CHECKING:
 
 RANGE_KEYS = 4096
 MOST_CONNECTIONS = 4
-
-#: What a group must be above, and what it may be at most; None where there is no bound.
-Bounds = tuple[int | None, int | None]
 
 
 class PostgresqlSource:
@@ -60,44 +55,46 @@ class PostgresqlSource:
 
     def packed_batches(self, query: sa.Select[Any], by: sa.Column[Any]) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a query, those of numbers that share the first one as one value."""
-        if pa.string() in schema_of(query).types:
-            return self.batches(query)
-        batches = self._packed_batches(query, by)
-        self._readings.callback(batches.close)
-        return batches
-
-    def _packed_batches(
-        self, query: sa.Select[Any], by: sa.Column[Any]
-    ) -> Generator[pa.RecordBatch]:
         schema = schema_of(query)
+        if pa.string() in schema.types:
+            return self.batches(query)
         row = functools.reduce(sa.ColumnElement.concat, map(_sent, query.selected_columns[1:]))
         packed = sa.func.string_agg(row, sa.literal_column("''::bytea")).label("packed")
         groups = query.with_only_columns(by, packed).group_by(by).order_by(by)
-        ranges = self._ranges(by)
-        free: queue.SimpleQueue[Connection] = queue.SimpleQueue()
 
-        def read(bounds: Bounds) -> list[pa.RecordBatch]:
-            connection = free.get()
-            try:
-                part = groups.where(*_within(by, bounds))
-                return [_unpacked(batch, schema) for batch in _batches(connection, part, self._url)]
-            finally:
-                free.put(connection)
+        def read(connection: "Connection", bounds: Bounds) -> list[pa.RecordBatch]:
+            batches = _batches(connection, within(groups, bounds, by), self._url)
+            return [_unpacked(batch, schema) for batch in batches]
 
-        with ExitStack() as stack:
-            connections = self._at_the_same_moment(stack, len(ranges))
-            for connection in connections:
-                free.put(connection)
-            reading = map_ahead(read, ranges, len(connections))
-            yield from chain.from_iterable(stack.enter_context(closing(reading)))
-
-    def _ranges(self, by: sa.Column[Any]) -> list[Bounds]:
-        """Cut all values of a column into ranges of so many that it may have."""
         (reference,) = by.foreign_keys
-        keys = list(self.batches(sa.select(reference.column).order_by(reference.column)))
-        values = pa.Table.from_batches(keys)[0].to_numpy() if keys else np.empty(0, np.int64)
-        ends = values[RANGE_KEYS - 1 : -1 : RANGE_KEYS].tolist()
-        return list(zip([None, *ends], [*ends, None], strict=True))
+        return self._read_ranges(read, reference.column)
+
+    def batches_in_ranges(
+        self, query: sa.Select[Any], columns: Sequence[sa.Column[Any]], keys: sa.Column[Any]
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a query that is run for each range of the keys."""
+
+        def read(connection: "Connection", bounds: Bounds) -> list[pa.RecordBatch]:
+            return list(_batches(connection, within(query, bounds, *columns), self._url))
+
+        return self._read_ranges(read, keys)
+
+    def _read_ranges(
+        self,
+        read: "Callable[[Connection, Bounds], list[pa.RecordBatch]]",
+        keys: sa.Column[Any],
+    ) -> Iterator[pa.RecordBatch]:
+        def batches() -> Generator[pa.RecordBatch]:
+            found = list(self.batches(sa.select(keys).order_by(keys)))
+            values = pa.Table.from_batches(found)[0].to_numpy() if found else np.empty(0, np.int64)
+            ranges = cut(values, RANGE_KEYS)
+            with ExitStack() as stack:
+                connections = self._at_the_same_moment(stack, len(ranges))
+                yield from read_ranges(read, connections, ranges)
+
+        reading = batches()
+        self._readings.callback(reading.close)
+        return reading
 
     def _at_the_same_moment(self, stack: ExitStack, n_ranges: int) -> "list[Connection]":
         """Open connections that see what this one sees: as many as there is use for, or as it gets.
@@ -149,12 +146,6 @@ def _batches(
                 yield from (batch for batch in reader if batch.num_rows)
         except OSError as error:  # what Arrow makes of a connection lost among the rows
             raise _unreachable(url) from error
-
-
-def _within(column: sa.Column[Any], bounds: Bounds) -> list[sa.ColumnElement[bool]]:
-    above, most = bounds
-    lower = [] if above is None else [column > above]
-    return lower if most is None else [*lower, column <= most]
 
 
 def _unpacked(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

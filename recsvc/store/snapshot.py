@@ -1,6 +1,6 @@
 """Whole columns out of the database, all seeing it at one moment."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -21,6 +21,17 @@ class Source(Protocol):
 
     def packed_batches(self, query: sa.Select[Any], by: sa.Column[Any]) -> Iterator[pa.RecordBatch]:
         """Yield the same rows, fast; ``by`` is the first column and refers to another table."""
+
+    def batches_in_ranges(
+        self, query: sa.Select[Any], columns: Sequence[sa.Column[Any]], keys: sa.Column[Any]
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a query that is run for each range of keys, those of a range together.
+
+        Args:
+            query: what to select.
+            columns: which of its columns must be in the range.
+            keys: what the ranges are cut from; they leave nothing between them.
+        """
 
 
 class Snapshot:
@@ -51,18 +62,34 @@ class Snapshot:
 
         Integers stay integers: where some are missing the column is pandas' ``Int64``.
         """
-        batches = list(self.batches(query, packed_by=packed_by))
-        if not batches:
-            return pd.DataFrame({column.name: [] for column in query.selected_columns})
-        table = pa.Table.from_batches(batches)
-        large = len(batches) > 1
-        batches.clear()  # the conversion frees each column when it is done
-        missing = any(column.null_count for column in table.columns)
-        kinds = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int64Dtype()} if missing else {}
-        frame: pd.DataFrame = table.to_pandas(
-            types_mapper=kinds.get, split_blocks=large, self_destruct=large
-        )
-        return frame
+        return _frame(query, list(self.batches(query, packed_by=packed_by)))
+
+    def frame_in_ranges(
+        self, query: sa.Select[Any], columns: Sequence[sa.Column[Any]], keys: sa.Column[Any]
+    ) -> pd.DataFrame:
+        """Run a query for each range of keys, on every core, and return the rows of all.
+
+        Args:
+            query: what to select; an aggregate is that of a range, unless it is grouped by key.
+            columns: which of its columns must be in the range. To have a join take the ranges of
+                both its tables, name the columns of both.
+            keys: what the ranges are cut from; they leave nothing between them.
+        """
+        return _frame(query, list(self._source.batches_in_ranges(query, columns, keys)))
+
+
+def _frame(query: sa.Select[Any], batches: list[pa.RecordBatch]) -> pd.DataFrame:
+    if not batches:
+        return pd.DataFrame({column.name: [] for column in query.selected_columns})
+    table = pa.Table.from_batches(batches)
+    large = len(batches) > 1
+    batches.clear()  # the conversion frees each column when it is done
+    missing = any(column.null_count for column in table.columns)
+    kinds = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int64Dtype()} if missing else {}
+    frame: pd.DataFrame = table.to_pandas(
+        types_mapper=kinds.get, split_blocks=large, self_destruct=large
+    )
+    return frame
 
 
 @contextmanager

@@ -7,28 +7,23 @@ locks (https://sqlite.org/howtocorrupt.html, section 2.2.1).
 """
 
 import os
-import queue
 import sqlite3
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
-from recsvc.ahead import map_ahead
 from recsvc.store.engine import reading
 from recsvc.store.packing import schema_of, unlabelled, unpacked
+from recsvc.store.ranges import ALL, Bounds, cut, read_ranges, within
 from recsvc.store.sqlite_connection import PackingConnection
 
 BATCH_ROWS = 65_536
 BATCH_KEYS = 512
 MOST_CONNECTIONS = 4
-
-#: The lowest and the highest value of a range.
-Bounds = tuple[int, int]
-_LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
 
 class SqliteSource:
@@ -48,53 +43,57 @@ class SqliteSource:
 
     def batches(self, query: sa.Select[Any]) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a query; no batch at all where there are none."""
-        schema = schema_of(query)
-        for rows in _fetch(self._connections[0], query, BATCH_ROWS):
-            arrays = map(_array, zip(*rows, strict=True), schema.types)
-            yield pa.RecordBatch.from_arrays(list(arrays), schema=schema)
+        return _batches(self._connections[0], query)
 
     def packed_batches(self, query: sa.Select[Any], by: sa.Column[Any]) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a query of numbers and texts, in ranges of the column ``by``.
 
         They follow the values of the column that it refers to, and leave nothing between them.
         """
-        batches = self._packed_batches(query, by)
-        self._readings.callback(batches.close)
-        return batches
-
-    def _packed_batches(
-        self, query: sa.Select[Any], by: sa.Column[Any]
-    ) -> Generator[pa.RecordBatch]:
         schema = schema_of(query)
         packed = sa.func.packed(*map(unlabelled, query.selected_columns)).label("packed")
-        part = query.with_only_columns(packed).where(_between(by))
-        free: queue.SimpleQueue[sa.Connection] = queue.SimpleQueue()
+        part = query.with_only_columns(packed)
+        (reference,) = by.foreign_keys
         for connection in self._connections:
             cast("PackingConnection", connection.connection.driver_connection).add_packed()
-            free.put(connection)
 
-        def batches_of(connection: sa.Connection, bounds: Bounds) -> list[pa.RecordBatch]:
-            (((blob,),),) = _fetch(connection, part, 1, low=bounds[0], high=bounds[1])
+        def read_at_once(connection: sa.Connection, bounds: Bounds) -> list[pa.RecordBatch]:
+            (((blob,),),) = _fetch(connection, within(part, bounds, by), 1)
             if blob is None:
                 return []
             columns = unpacked([blob], schema.types, "=")
             return [pa.RecordBatch.from_arrays(columns, schema=schema)]
 
-        def read(bounds: Bounds) -> list[pa.RecordBatch]:
-            connection = free.get()
+        def read(connection: sa.Connection, bounds: Bounds) -> list[pa.RecordBatch]:
             try:
-                return batches_of(connection, bounds)
+                return read_at_once(connection, bounds)
             except sqlite3.DataError as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_TOOBIG:
                     raise
-                keys = _ranges(connection, by, bounds, 1)
-                return [batch for key in keys for batch in batches_of(connection, key)]
-            finally:
-                free.put(connection)
+                keys = cut(_keys(connection, reference.column, bounds), 1, bounds)
+                return [batch for key in keys for batch in read_at_once(connection, key)]
 
-        ranges = _ranges(self._connections[0], by, (_LOWEST, _HIGHEST), BATCH_KEYS)
-        with closing(map_ahead(read, ranges, len(self._connections))) as batches:
-            yield from chain.from_iterable(batches)
+        return self._read_ranges(read, reference.column)
+
+    def batches_in_ranges(
+        self, query: sa.Select[Any], columns: Sequence[sa.Column[Any]], keys: sa.Column[Any]
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a query that is run for each range of the keys."""
+
+        def read(connection: sa.Connection, bounds: Bounds) -> list[pa.RecordBatch]:
+            return list(_batches(connection, within(query, bounds, *columns)))
+
+        return self._read_ranges(read, keys)
+
+    def _read_ranges(
+        self,
+        read: Callable[[sa.Connection, Bounds], list[pa.RecordBatch]],
+        keys: sa.Column[Any],
+    ) -> Iterator[pa.RecordBatch]:
+        ranges = cut(_keys(self._connections[0], keys, ALL), BATCH_KEYS)
+        batches = read_ranges(read, self._connections, ranges)
+        self._readings.callback(batches.close)
+        return batches
 
 
 @contextmanager
@@ -126,28 +125,22 @@ def _data_version(connection: sa.Connection) -> int:
     return int(version)
 
 
-def _ranges(
-    connection: sa.Connection, by: sa.Column[Any], bounds: Bounds, n_keys: int
-) -> list[Bounds]:
-    """Cut a range of values into those of ``n_keys`` rows that the column refers to."""
-    (reference,) = by.foreign_keys
-    key = reference.column
-    query = sa.select(key).where(_between(key)).order_by(key)
-    rows = _fetch(connection, query, n_keys, low=bounds[0], high=bounds[1])
-    ends = [keys[-1][0] for keys in rows][:-1]
-    starts = [bounds[0], *(end + 1 for end in ends)]
-    return list(zip(starts, [*ends, bounds[1]], strict=True))
+def _keys(connection: sa.Connection, key: sa.Column[Any], bounds: Bounds) -> Any:
+    """Return the keys in a range, ascending."""
+    batches = _fetch(connection, within(sa.select(key).order_by(key), bounds, key), BATCH_ROWS)
+    return np.fromiter((value for rows in batches for (value,) in rows), np.int64)
 
 
-def _between(column: sa.Column[Any]) -> sa.ColumnElement[bool]:
-    return column.between(sa.bindparam("low"), sa.bindparam("high"))
+def _batches(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[pa.RecordBatch]:
+    schema = schema_of(query)
+    for rows in _fetch(connection, query, BATCH_ROWS):
+        arrays = map(_array, zip(*rows, strict=True), schema.types)
+        yield pa.RecordBatch.from_arrays(list(arrays), schema=schema)
 
 
-def _fetch(
-    connection: sa.Connection, query: sa.Select[Any], size: int, **values: int
-) -> Iterator[Sequence[Any]]:
+def _fetch(connection: sa.Connection, query: sa.Select[Any], size: int) -> Iterator[Sequence[Any]]:
     compiled = query.compile(dialect=connection.dialect)
-    parameters = compiled.construct_params(values)
+    parameters = compiled.construct_params()
     cursor = connection.connection.cursor()
     try:
         cursor.execute(
