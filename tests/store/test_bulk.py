@@ -341,6 +341,20 @@ def test_postgresql_knows_what_a_first_load_brought(catalogue: sa.Engine) -> Non
     assert groups == -1.0  # as many as rows
 
 
+def test_rows_of_a_first_load_are_settled_for_whoever_reads_them_first(
+    catalogue: sa.Engine,
+) -> None:
+    if is_sqlite(catalogue):
+        pytest.skip("SQLite has one version of a row")
+    with writing(catalogue) as connection:
+        fill(connection, ratings, some_ratings([1, 2, 3]))
+    settled = sa.text(
+        "SELECT relpages, relallvisible FROM pg_class WHERE oid = 'ratings'::regclass"
+    )
+    with reading(catalogue) as connection:
+        assert connection.execute(settled).one() == (1, 1)
+
+
 def test_rules_hold_after_a_first_load(catalogue: sa.Engine) -> None:
     with writing(catalogue) as connection:
         fill(connection, ratings, some_ratings([1, 2, 3]))
