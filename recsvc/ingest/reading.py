@@ -14,6 +14,7 @@ import pandas as pd
 from recsvc.ahead import map_ahead
 from recsvc.errors import SourceDataError
 from recsvc.ingest.formats import RATINGS, TAGS, Format, ParseRow, Row, require_movie
+from recsvc.ingest.growing import GrowingFrame
 from recsvc.ingest.parsed import ParsedFile, Reject, deduplicated
 from recsvc.ingest.plain import KnownMovies, PlainLines
 from recsvc.ingest.plain_tags import PlainTags
@@ -24,6 +25,7 @@ from recsvc.ingest.values import BadValueError
 MovieIds = npt.NDArray[np.int64]
 
 _CHUNK_ROWS = 100_000
+_EXPECTED = 1.02  # rows that a file may have, where all its lines are as long as those seen
 _THREADS = min(os.cpu_count() or 1, 4)  # reading and hashing takes one more
 
 
@@ -33,10 +35,10 @@ class _Reading:
 
     format: Format
     movies: frozenset[int] | None  #: the known movies, where a row must name one
-    frames: list[pd.DataFrame] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.rows = GrowingFrame(self.format.columns)
         self._movie_place = [*self.format.columns, "movie_id"].index("movie_id")
 
     def take(self, records: Iterable[Record], parse: ParseRow, width: int) -> None:
@@ -49,10 +51,10 @@ class _Reading:
                 raw = storable(record.raw)
                 self.rejects.append(Reject(self.format.file, record.line, str(problem), raw))
             if len(rows) == _CHUNK_ROWS:
-                self.frames.append(_frame(self.format, rows))
+                self.rows.append(_frame(self.format, rows))
                 rows = []
         if rows:
-            self.frames.append(_frame(self.format, rows))
+            self.rows.append(_frame(self.format, rows))
 
     def _parsed(self, record: Record, parse: ParseRow, width: int) -> Row:
         if record.error:
@@ -65,8 +67,7 @@ class _Reading:
         return row
 
     def finish(self, source: SourceFile) -> ParsedFile:
-        rows = _joined(self.frames) if self.frames else _frame(self.format, [])
-        self.frames.clear()
+        rows = self.rows.whole()
         distinct = deduplicated(rows, list(self.format.key))
         duplicates = len(rows) - len(distinct)
         return ParsedFile(
@@ -144,7 +145,8 @@ def _read_blocks(
                 rest = chain([block], (later for later, _ in parses))
                 reading.take(read_records(split_lines(rest), line), *header)
                 return
-            reading.frames.append(parsed.rows)
+            expected = _EXPECTED * parsed.lines * source.size // len(block)
+            reading.rows.append(parsed.rows, int(expected))
             reading.take(records, *header)
             line += parsed.lines
 
@@ -164,26 +166,13 @@ def _line_records(
 
 
 def _frame(kind: Format, rows: list[Row]) -> pd.DataFrame:
-    columns: Iterable[Any] = zip(*rows, strict=True) if rows else [[]] * len(kind.columns)
+    columns: Iterable[Any] = zip(*rows, strict=True)
     return pd.DataFrame(
         {
             name: pd.Series(values, dtype=dtype)
             for (name, dtype), values in zip(kind.columns.items(), columns, strict=True)
         }
     )
-
-
-def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """Put frames of the same columns below one another, each column in memory of its own."""
-    columns = {name: _joined_columns([frame[name] for frame in frames]) for name in frames[0]}
-    return pd.DataFrame(columns, copy=False)
-
-
-def _joined_columns(parts: "list[pd.Series[Any]]") -> Any:
-    if isinstance(parts[0].dtype, np.dtype):
-        # pandas takes five times as long for the same.
-        return np.concatenate([part.to_numpy() for part in parts])
-    return pd.concat(parts, ignore_index=True)
 
 
 def storable(raw: str) -> str:

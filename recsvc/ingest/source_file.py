@@ -18,11 +18,13 @@ class SourceFile:
     Attributes:
         path: where it is.
         bytes_read: bytes passed so far; after the last block, the size of the file.
+        size: bytes that the file had when reading began.
     """
 
     def __init__(self, path: Path, on_bytes: OnBytes | None = None) -> None:
         self.path = path
         self.bytes_read = 0
+        self.size = 0
         self._version: tuple[int, ...] = ()
         self._digest = hashlib.sha256()
         self._on_bytes = on_bytes
@@ -45,7 +47,8 @@ class SourceFile:
         """
         try:
             with self.path.open("rb") as stream:
-                self._version = _version(os.fstat(stream.fileno()))
+                found = os.fstat(stream.fileno())
+                self._version, self.size = _version(found), found.st_size
                 rest = b""
                 while read := stream.read(BLOCK_BYTES):
                     self._account(read)
