@@ -15,6 +15,8 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
+_PIECE = 2048
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -103,25 +105,36 @@ def _place(
         own = np.empty(stop - start, dtype=np.float32)
         for p in range(start, stop):
             own[p - start] = row[indices[p]]
+        higher, tied = _counts(row, own)
+        own_higher, own_tied = _counts(own, own)
         for p in range(start, stop):
-            score = own[p - start]
-            if score == -np.inf:
+            k = p - start
+            if own[k] == -np.inf:
                 ranks[p] = -1
                 continue
-            higher, tied = _count(row, score)
-            own_higher, own_tied = _count(own, score)
-            above[p] = (higher - own_higher) + (tied - own_tied) / 2
-            if tied > 1:
+            above[p] = (higher[k] - own_higher[k]) + (tied[k] - own_tied[k]) / 2
+            ranks[p] = higher[k]
+            if tied[k] > 1:
                 for j in range(indices[p]):
-                    higher += row[j] == score
-            ranks[p] = higher
+                    ranks[p] += row[j] == own[k]
 
 
 @jit()
-def _count(scores: Float32, score: np.float32) -> tuple[np.int32, np.int32]:
-    """Count the scores higher than ``score`` and those equal to it."""
-    higher, no_lower = np.int32(0), np.int32(0)
-    for j in range(scores.size):
-        higher += np.int32(scores[j] > score)
-        no_lower += np.int32(scores[j] >= score)
+def _counts(scores: Float32, thresholds: Float32) -> tuple[Int64, Int64]:
+    """Count for each threshold the scores higher than it and those equal to it.
+
+    Piece by piece, so that all thresholds meet a piece while it is in the cache next to the
+    processor; the sums of a piece have 32 bits, as its scores have, for the same loop to do both.
+    """
+    higher, no_lower = np.zeros((2, thresholds.size), dtype=np.int64)
+    for start in range(0, scores.size, _PIECE):
+        piece = scores[start : start + _PIECE]
+        for k in range(thresholds.size):
+            threshold = thresholds[k]
+            more, as_many = np.int32(0), np.int32(0)
+            for j in range(piece.size):
+                more = np.int32(more + np.int32(piece[j] > threshold))
+                as_many = np.int32(as_many + np.int32(piece[j] >= threshold))
+            higher[k] += more
+            no_lower[k] += as_many
     return higher, no_lower - higher
