@@ -211,7 +211,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--databases", nargs="+", choices=TARGETS, default=list(TARGETS))
     options = parser.parse_args()
     options.ratings = options.ratings or (25_000_000 if options.large else 1_000_000)
-    options.repetitions = options.repetitions or (1 if options.large else 3)
+    options.repetitions = options.repetitions or 3
     return options
 
 

@@ -63,9 +63,12 @@ def deduplicated(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     """
     if _strictly_increasing(rows, key):
         return rows
+    ordered = rows.sort_values(key, kind="stable", ignore_index=True)
+    if _strictly_increasing(ordered, key):
+        return ordered
     others = [column for column in rows.columns if column not in key]
     ordered = rows.sort_values([*key, *reversed(others)], kind="stable", na_position="first")
-    return ordered.drop_duplicates(key, keep="last").reset_index(drop=True)
+    return ordered.drop_duplicates(key, keep="last", ignore_index=True)
 
 
 def _strictly_increasing(rows: pd.DataFrame, key: list[str]) -> bool:

@@ -156,6 +156,11 @@ def _line_records(
 ) -> Iterator[Record]:
     for place, text in lines:
         line = first_line + place
+        if not (b'"' in text or b"\r" in text):  # its values are what is between the commas
+            raw = text.decode("utf-8", errors="surrogateescape")
+            if raw:
+                yield Record(line, raw.split(","), raw, None)
+            continue
         try:
             yield from read_records([text], line)
         except UnclosedQuoteError:
