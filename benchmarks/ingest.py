@@ -31,7 +31,6 @@ from recsvc.training_data import load_training_data
 TABLES = (users, movies, movie_genres, links, ratings, tags)
 NIGHT = 0.01  # share of the ratings that a night changes or adds
 SLICE = 100_000  # ratings that the slow peers get
-LOAD_REPETITIONS = 3  # at least: short, so that other work on the machine shows
 TARGETS = {"sqlite": 3.0, "postgresql": 20.0}
 
 
@@ -106,7 +105,7 @@ def _compare_training(report: Report, name: str, engine: sa.Engine, repetitions:
             "ours": lambda: n_ratings / seconds(lambda: load_training_data(engine, recipe)),
             "read_sql + Dataset": lambda: n_ratings / _dataset_seconds(engine, recipe, n_ratings),
         },
-        max(repetitions, LOAD_REPETITIONS),
+        repetitions,
     )
     note = f"interactions of {SLICE:,} ratings extrapolated, features of all movies"
     report.add(
