@@ -84,7 +84,7 @@ $(PEERS:%=%/.ready):
 	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install -r $<
 	@touch $@
 
-BENCHMARKS := night ingest rank evaluate
+BENCHMARKS := night ingest rank evaluate publish
 
 bench: $(READY) $(PEERS:%=%/.ready)  ## measure nights, ingest, ranking and evaluation; minutes
 	@for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit; done

@@ -106,14 +106,19 @@ class Report:
             + ", ".join(f"{key} {value}" for key, value in self.parameters.items())
             + ".",
             "",
-            "| work | ours | against | theirs | ratio | target | |",
-            "|---|---|---|---|---|---|---|",
+            *(_MARKDOWN_HEAD if self.comparisons else []),
             *map(_markdown_row, self.comparisons),
-            "",
+            *([""] if self.comparisons else []),
             *self.facts,
             *(f"Skipped: {reason}" for reason in self.skipped),
         ]
         return "\n".join(lines).rstrip() + "\n"
+
+
+_MARKDOWN_HEAD = (
+    "| work | ours | against | theirs | ratio | target | |",
+    "|---|---|---|---|---|---|---|",
+)
 
 
 def _markdown_row(row: Comparison) -> str:

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from databases import MakeEngine, command, databases
-from measure import HERE, PEER_PYTHON, RESULTS, Comparison, Report, peer_has
-from raw import raw_lists
+from measure import HERE, PEER_PYTHON, RESULTS, Report, peer_has
 
 from recsvc.ingest.synthetic import write_synthetic
 from recsvc.store.engine import reading
@@ -42,9 +41,7 @@ class Night:
     ingest_mib: int  #: peak resident memory
     retrain_seconds: float  #: the whole command
     retrain_mib: int
-    raw_lists_seconds: float  #: raw load of the recommendations
     phases: dict[str, float] = field(default_factory=dict)  #: seconds of each phase of the retrain
-    rows: dict[str, int] = field(default_factory=dict)  #: rows of each phase
 
     @property
     def training(self) -> float:
@@ -55,13 +52,6 @@ class Night:
     def around(self) -> float:
         """Seconds of all but training."""
         return self.ingest_seconds + self.retrain_seconds - self.training
-
-    @property
-    def lists(self) -> float:
-        """Seconds of writing, verifying and publishing recommendations, without ranking them."""
-        share = self.rows["write"] / self.rows["verify"]
-        written = self.phases["write"] - self.phases["rank"]
-        return written + self.phases["verify"] * share + self.phases["publish"]
 
 
 def main() -> None:
@@ -112,7 +102,7 @@ def _night(name: str, size: int, make: MakeEngine, data: Path) -> Night:
     with reading(engine) as connection:
         run_id = connection.scalar(sa.select(runs.c.run_id))
         phases = connection.execute(
-            sa.select(run_phases.c.phase, run_phases.c.seconds, run_phases.c.rows)
+            sa.select(run_phases.c.phase, run_phases.c.seconds)
             .where(run_phases.c.run_id == run_id)
             .order_by(run_phases.c.started_at)
         ).all()
@@ -123,26 +113,13 @@ def _night(name: str, size: int, make: MakeEngine, data: Path) -> Night:
         ingest_mib=ingest.peak_mib,
         retrain_seconds=retrain.seconds,
         retrain_mib=retrain.peak_mib,
-        raw_lists_seconds=raw_lists(engine, int(run_id or 0)),
         phases={row.phase: row.seconds for row in phases},
-        rows={row.phase: row.rows or 0 for row in phases},
     )
 
 
 def _conclude(report: Report, nights: list[Night]) -> None:
     smallest, largest = nights[0], nights[-1]
-    name, n_rows = largest.database, largest.rows["write"]
-    report.add(
-        Comparison(
-            work=f"{name}: write, verify and publish {n_rows:,} rows",
-            ours=n_rows / largest.lists,
-            peer="raw load of the same rows",
-            theirs=n_rows / largest.raw_lists_seconds,
-            unit="rows",
-            ratio=largest.raw_lists_seconds / largest.lists,
-            target=1 / 1.5,
-        )
-    )
+    name = largest.database
     for what, small, large in (
         ("the whole night", _whole(smallest), _whole(largest)),
         ("all but training", smallest.around, largest.around),

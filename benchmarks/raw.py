@@ -50,11 +50,13 @@ def raw_lists(source: sa.Engine, run_id: int) -> float:
         with snapshot(source) as database:
             frames = {"raw_lists": database.frame(rows)}
         with writing(source) as connection:
+            connection.exec_driver_sql("DROP TABLE IF EXISTS raw_lists")
             connection.exec_driver_sql(create.replace("recommendations", "raw_lists"))
         return _timed(source, lambda connection: _executemany(connection, frames))
     with reading(source) as connection:
         blocks = copied_out(connection, f"recommendations WHERE run_id = {run_id}")
     with writing(source) as connection:
+        connection.exec_driver_sql("DROP TABLE IF EXISTS raw_lists")
         like = "LIKE recommendations INCLUDING CONSTRAINTS INCLUDING DEFAULTS"
         connection.exec_driver_sql(f"CREATE TABLE raw_lists ({like})")
 

@@ -75,7 +75,7 @@ def verify_lists(run: Run, data: TrainingData) -> None:
     Raises:
         VerificationError: naming the first promise that does not hold.
     """
-    expected = _expectation(data, run.settings)
+    expected = expectation(data, run.settings)
     with run.phase("verify") as phase:
         for attempt in run.attempts():
             with attempt:
@@ -107,7 +107,7 @@ def _seen(data: Interactions, recipe: Recipe) -> Csr:
     return data.rated if recipe.exclude == "rated" else data.positives
 
 
-def _expectation(data: TrainingData, recipe: Recipe) -> Expectation:
+def expectation(data: TrainingData, recipe: Recipe) -> Expectation:
     """Work out how many rows each list must have: N, or all there is."""
     interactions = data.interactions
     available = interactions.available
