@@ -206,11 +206,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--large", action="store_true", help="25M ratings")
     parser.add_argument("--ratings", type=int)
     parser.add_argument("--data", type=Path, help="a folder made by recsvc synth")
-    parser.add_argument("--repetitions", type=int)
+    parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--databases", nargs="+", choices=TARGETS, default=list(TARGETS))
     options = parser.parse_args()
     options.ratings = options.ratings or (25_000_000 if options.large else 1_000_000)
-    options.repetitions = options.repetitions or 3
     return options
 
 

@@ -59,18 +59,24 @@ class Report:
     facts: list[str] = field(default_factory=list)
     measurements: dict[str, Any] = field(default_factory=dict)
 
-    def keep_others(self, measured: Sequence[str]) -> None:
-        """Take over what is not measured now: other databases, all else being the same."""
+    def keep_others(self, measured: Sequence[str]) -> dict[str, Any]:
+        """Take over what is not measured now: other databases, all else being the same.
+
+        Returns:
+            The former measurements; none if something else was another.
+        """
         path = RESULTS / f"{self.name}.json"
         former = json.loads(path.read_text()) if path.exists() else {}
         there, here = former.get("machine", {}), machine()
         alike = there | {"command": ""} == here | {"command": ""}
         if not alike or former.get("parameters") != self.parameters:
-            return
+            return {}
         now = tuple(f"{name}:" for name in measured)
         rows = (Comparison(**row) for row in former["comparisons"])
         self.comparisons += (row for row in rows if not row.work.startswith(now))
         self.facts += (fact for fact in former["facts"] if not fact.startswith(now))
+        measurements: dict[str, Any] = former.get("measurements", {})
+        return measurements
 
     def add(self, comparison: Comparison) -> None:
         """Take a row and show it."""

@@ -9,9 +9,9 @@ import argparse
 import math
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -22,6 +22,7 @@ from recsvc.ingest.synthetic import write_synthetic
 from recsvc.store.engine import reading
 from recsvc.store.schema import run_phases, runs
 
+NAMES = ("sqlite", "postgresql")
 SIZES = [100_000, 300_000, 1_000_000]
 LARGE_SIZES = [1_000_000, 5_000_000, 25_000_000]
 MOST_MEMORY_MIB = 4096
@@ -62,18 +63,29 @@ def main() -> None:
         "Whole nights",
         {"ratings": ", ".join(f"{size:,}" for size in options.sizes), "settings": "default"},
     )
-    largest: list[Night] = []
+    nights = _former(report, options.databases)
     with ExitStack() as stack:
         folders = [_data(stack, options.data, size) for size in options.sizes]
         for name in options.databases:
-            nights = _nights(name, dict(zip(options.sizes, folders, strict=True)))
-            _conclude(report, nights)
-            largest.append(nights[-1])
-            report.measurements.setdefault("nights", []).extend(map(asdict, nights))
+            new = _nights(name, dict(zip(options.sizes, folders, strict=True)))
+            _conclude(report, new)
+            nights += new
+            report.measurements["nights"] = list(map(asdict, nights))
             report.write()  # what is measured so far
-    report.state(_table(largest))
+    largest = [night for night in nights if night.ratings == options.sizes[-1]]
+    report.state(_table(sorted(largest, key=lambda night: NAMES.index(night.database))))
     report.write()
     _plot(report)
+
+
+def _former(report: Report, measured: Sequence[str]) -> list[Night]:
+    """Take over the nights of the other database."""
+    kept = report.keep_others(measured)
+    report.facts = [fact for fact in report.facts if fact.startswith(NAMES)]
+    report.comparisons.clear()
+    names = {field.name for field in fields(Night)}
+    former = ({name: night[name] for name in names} for night in kept.get("nights", []))
+    return [Night(**night) for night in former if night["database"] not in measured]
 
 
 def _nights(name: str, folders: dict[int, Path]) -> list[Night]:
@@ -180,9 +192,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--large", action="store_true", help="up to 25M ratings")
     parser.add_argument("--sizes", type=int, nargs="+", help="ratings, ascending")
     parser.add_argument("--data", type=Path, help="where data are made and found again")
-    parser.add_argument(
-        "--databases", nargs="+", choices=["sqlite", "postgresql"], default=["sqlite", "postgresql"]
-    )
+    parser.add_argument("--databases", nargs="+", choices=NAMES, default=list(NAMES))
     options = parser.parse_args()
     options.sizes = options.sizes or (LARGE_SIZES if options.large else SIZES)
     return options

@@ -70,6 +70,7 @@ def _compare(report: Report, name: str, engine: sa.Engine, repetitions: int) -> 
             "raw load": lambda: n_rows / raw_lists(engine, newest()),
         },
         repetitions,
+        warm_up=False,  # nothing is compiled or kept from one to the next
     )
     work = f"{name}: write, verify and publish {n_rows:,} rows"
     note = "the same rows, keys and constraints included"

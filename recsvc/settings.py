@@ -195,7 +195,7 @@ class Settings(Recipe):
         5,
         ge=0.001,
         le=86_400,
-        description="How long prune and migrations wait for a lock that a reader holds",
+        description="How long writing, prune and migrations wait for a lock that a reader holds",
     )
     attempts: int = Field(
         6, ge=1, le=_MANY, description="Tries of a phase when the database fails in passing"

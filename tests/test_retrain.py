@@ -14,6 +14,7 @@ from recsvc import checkpoints
 from recsvc.errors import PublicationRefusedError, UsageError, VerificationError
 from recsvc.ingest.folder import ingest_folder
 from recsvc.retrain import RetrainReport, retrain
+from recsvc.store import postgresql_source, ranges, sqlite_source
 from recsvc.store.publication import prune, roll_back
 from tests import taste
 from tests.prepared import DATABASES, Prepared, copied
@@ -439,6 +440,13 @@ class TestFailed:
 
 
 class TestVerification:
+    @pytest.fixture(autouse=True)
+    def _several_ranges(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Read over several connections, as large data are."""
+        monkeypatch.setattr(sqlite_source, "RANGE_KEYS", 3)
+        monkeypatch.setattr(postgresql_source, "RANGE_KEYS", 3)
+        monkeypatch.setattr(ranges.os, "cpu_count", lambda: 2)
+
     @pytest.mark.parametrize(
         ("statement", "what"),
         [
@@ -532,6 +540,29 @@ class TestVerification:
             change = change.replace("-9e999", "'-Infinity'").replace("9e999", "'NaN'")
         with pytest.raises(sa.exc.IntegrityError):
             shared.change(change)
+
+    def test_lists_of_a_user_who_was_deleted_meanwhile_are_not_published(
+        self, own: Prepared
+    ) -> None:
+        tables = ("ratings", "tags", "user_features", "users")
+        delete = [f"DELETE FROM {table} WHERE user_id = 5" for table in tables]
+        with (
+            at("verify:begin", lambda: own.change(*delete)),
+            pytest.raises(VerificationError, match="20 rows where the user does not exist"),
+        ):
+            run(own, force=True)
+
+    def test_indexes_alone_answer_for_a_new_partition(self, published: Prepared) -> None:
+        if published.url.drivername == "sqlite":
+            pytest.skip("SQLite has no partitions")
+        for name in ("recommendations", "similar_movies"):
+            pages = published.rows(
+                "SELECT relpages, relallvisible FROM pg_class WHERE relname LIKE :name"
+                " AND relkind = 'r'",
+                name=f"{name}_run_%",
+            )
+            assert pages
+            assert all(count == visible > 0 for count, visible in pages)
 
     def test_a_rating_that_arrives_during_the_run_is_no_mistake(
         self, own: Prepared, tmp_path: Path

@@ -13,8 +13,8 @@ _GROWTH = 1.5  # where rows are more than were expected
 class GrowingFrame:
     """Rows of many frames, those of the next below those of the last.
 
-    Numbers are copied at once to where they stay: memory that was never used before costs more
-    than the copy, and that of each frame is used again by the next one.
+    Numbers are copied at once to where they stay, so that a frame's own memory can be given up and
+    taken by the next one. To get as much fresh memory for all frames costs more than the copies.
 
     >>> growing = GrowingFrame({"n": "int64", "text": "str"})
     >>> growing.append(pd.DataFrame({"n": [1, 2], "text": ["a", "b"]}))
@@ -39,8 +39,8 @@ class GrowingFrame:
 
         Args:
             frame: of the same columns and dtypes.
-            expected_rows: how many there may be in the end, as far as one knows; what is not
-                used of the room for them costs nothing.
+            expected_rows: how many there may be in the end, as far as one knows: room is made for
+                them, which is address space until it is used.
         """
         end = self._rows + len(frame)
         for name, column in self._numbers.items():

@@ -66,6 +66,7 @@ def deduplicated(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     ordered = rows.sort_values(key, kind="stable", ignore_index=True)
     if _strictly_increasing(ordered, key):
         return ordered
+    del ordered  # a copy of all rows
     others = [column for column in rows.columns if column not in key]
     ordered = rows.sort_values([*key, *reversed(others)], kind="stable", na_position="first")
     return ordered.drop_duplicates(key, keep="last", ignore_index=True)

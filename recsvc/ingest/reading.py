@@ -18,14 +18,14 @@ from recsvc.ingest.growing import GrowingFrame
 from recsvc.ingest.parsed import ParsedFile, Reject, deduplicated
 from recsvc.ingest.plain import KnownMovies, PlainLines
 from recsvc.ingest.plain_tags import PlainTags
-from recsvc.ingest.records import Record, UnclosedQuoteError, read_records
+from recsvc.ingest.records import Record, UnclosedQuoteError, read_line, read_records
 from recsvc.ingest.source_file import SourceFile, split_lines
 from recsvc.ingest.values import BadValueError
 
 MovieIds = npt.NDArray[np.int64]
 
 _CHUNK_ROWS = 100_000
-_EXPECTED = 1.02  # rows that a file may have, where all its lines are as long as those seen
+_EXPECTED = 1.02  # rows that a file may have, if those of a block are a fair sample
 _THREADS = min(os.cpu_count() or 1, 4)  # reading and hashing takes one more
 
 
@@ -145,7 +145,7 @@ def _read_blocks(
                 rest = chain([block], (later for later, _ in parses))
                 reading.take(read_records(split_lines(rest), line), *header)
                 return
-            expected = _EXPECTED * parsed.lines * source.size // len(block)
+            expected = _EXPECTED * len(parsed.rows) * source.size // len(block)
             reading.rows.append(parsed.rows, int(expected))
             reading.take(records, *header)
             line += parsed.lines
@@ -156,13 +156,8 @@ def _line_records(
 ) -> Iterator[Record]:
     for place, text in lines:
         line = first_line + place
-        if not (b'"' in text or b"\r" in text):  # its values are what is between the commas
-            raw = text.decode("utf-8", errors="surrogateescape")
-            if raw:
-                yield Record(line, raw.split(","), raw, None)
-            continue
         try:
-            yield from read_records([text], line)
+            yield from read_line(text, line)
         except UnclosedQuoteError:
             if line_breaks:
                 raise

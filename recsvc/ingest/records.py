@@ -54,6 +54,18 @@ def read_records(lines: Iterable[bytes], first_line: int = 1) -> Iterator[Record
             yield Record(line, fields, raw.rstrip("\r\n"), error)
 
 
+def read_line(text: bytes, line: int) -> Iterator[Record]:
+    """Parse a line, not the first of its file, on which a record starts, as :func:`read_records`.
+
+    Most need no reader for themselves: where nothing is quoted, values are what commas part.
+    """
+    if b'"' in text or b"\r" in text:
+        yield from read_records([text], line)
+    elif text:
+        raw = text.decode("utf-8", errors="surrogateescape")
+        yield Record(line, raw.split(","), raw, None)
+
+
 class _Lines:
     """Lines on their way to the csv module, which asks for one more only inside a quote."""
 

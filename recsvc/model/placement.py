@@ -124,7 +124,8 @@ def _counts(scores: Float32, thresholds: Float32) -> tuple[Int64, Int64]:
     """Count for each threshold the scores higher than it and those equal to it.
 
     Piece by piece, so that all thresholds meet a piece while it is in the cache next to the
-    processor; the sums of a piece have 32 bits, as its scores have, for the same loop to do both.
+    processor. The sums of a piece have 32 bits, like the scores, so that one vector loop compares
+    and adds.
     """
     higher, no_lower = np.zeros((2, thresholds.size), dtype=np.int64)
     for start in range(0, scores.size, _PIECE):

@@ -34,7 +34,7 @@ def insert(
     rows: Frames,
     into: str = "",
     *,
-    alone: bool = False,
+    frozen: bool = False,
 ) -> int:
     """Insert rows, whose columns are named as in ``table``; return how many.
 
@@ -43,9 +43,9 @@ def insert(
         table: where to, unless ``into`` names another table of the same columns.
         rows: one frame, or several of the same columns and dtypes; missing values become NULL.
         into: a partition or a temporary table (PostgreSQL).
-        alone: whether nobody else has to do with the table, which is emptied first (PostgreSQL).
-            Its rows are then written as those of a settled past: whoever reads them first need not
-            look up, and note on each page, that they were committed.
+        frozen: whether the table was made in this transaction (PostgreSQL). Its rows are then
+            written as those of a settled past: whoever reads them first need not look up, and
+            note on each page, that they were committed, and indexes alone answer for them.
     """
     frames = (frame for frame in _frames(rows) if len(frame))
     first = next(frames, None)
@@ -55,10 +55,7 @@ def insert(
     chunks = _chunks(chain([first], frames))
     if is_sqlite(connection):
         return _executemany(connection, f"INSERT INTO {table.name} ({_names(columns)})", "", chunks)
-    if alone:  # what PostgreSQL demands for it: a table that is new in this transaction
-        connection.exec_driver_sql(f"TRUNCATE {into or table.name}")
-    option = "FREEZE, " if alone else ""
-    return _copy(connection, table, into or table.name, columns, chunks, option)
+    return _copy(connection, table, into or table.name, columns, chunks, frozen=frozen)
 
 
 def fill(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> int:
@@ -70,7 +67,7 @@ def fill(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> int:
     """
     large = len(rows) >= LARGE_LOAD and not is_sqlite(connection)
     checks = _drop_checks(connection, table) if large else []
-    written = insert(connection, table, rows, alone=bool(checks))
+    written = insert(connection, table, rows)
     for check in checks:
         connection.execute(sa.schema.AddConstraint(check, isolate_from_table=False))
     if checks:
@@ -202,14 +199,15 @@ def _copy(
     target: str,
     columns: list[str],
     chunks: Iterator[pd.DataFrame],
-    options: str = "",
+    *,
+    frozen: bool = False,
 ) -> int:
     """COPY chunks of the same columns and dtypes."""
     first = next(chunks)
     kinds = kinds_of(table, first)
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-    form = "csv" if kinds is None else "binary"
-    sql = f"COPY {target} ({_names(columns)}) FROM STDIN ({options}FORMAT {form})"
+    options = ("FREEZE, " if frozen else "") + f"FORMAT {'csv' if kinds is None else 'binary'}"
+    sql = f"COPY {target} ({_names(columns)}) FROM STDIN ({options})"
     written = 0
     with (
         _named_errors(connection, sql),

@@ -89,15 +89,16 @@ def _write_partition(
     unique = next(c for c in table.constraints if isinstance(c, sa.UniqueConstraint))
     pair = ", ".join(column.name for column in unique.columns)
     _drop_partition(engine, table, claim.run_id, lock_timeout)
+    # Ranking goes on while rows are copied, and the parent table stays locked meanwhile as it is by
+    # whoever reads it, no more; the new one is seen by nobody else.
     with writing(engine) as connection:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_milliseconds(lock_timeout)}")
         connection.exec_driver_sql(
             f"CREATE TABLE {name} (LIKE {table.name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS "
             f"INCLUDING COMMENTS, CHECK (run_id = {claim.run_id}))"
         )
-    checkpoint(f"write:{table.name}:created")
-    # Ranking goes on while rows are copied: no lock on the parent table is held meanwhile.
-    with writing(engine) as connection:
-        written = insert(connection, table, frames, into=name, alone=True)
+        checkpoint(f"write:{table.name}:created")
+        written = insert(connection, table, frames, into=name, frozen=True)
         checkpoint(f"write:{table.name}:copied")
     with writing(engine) as connection:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_milliseconds(lock_timeout)}")

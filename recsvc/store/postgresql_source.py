@@ -1,16 +1,17 @@
 """Whole columns out of PostgreSQL, through ADBC and straight into Arrow.
 
 Numbers by the million are packed by PostgreSQL itself, a group of rows into one value, and read
-over several connections that see the same moment, one for each core here. A single query that
-PostgreSQL runs with several processes takes longer: they pass all of it through one of them.
+over several connections that see the same moment, one for each core here, four at most. A single
+query that PostgreSQL runs with several processes takes longer: they pass all of it through one.
 """
 
 import functools
-import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import adbc_driver_manager as adbc
 import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
@@ -19,14 +20,26 @@ from sqlalchemy.dialects import postgresql
 from recsvc.errors import DatabaseUnreachableError
 from recsvc.store.engine import LIVELINESS
 from recsvc.store.packing import schema_of, unlabelled, unpacked
-from recsvc.store.ranges import Bounds, cut, read_ranges, within
+from recsvc.store.ranges import Bounds, Int64, cut, read_ranges, useful_connections, within
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
 
+log = logging.getLogger("recsvc")
 
-RANGE_KEYS = 4096
-MOST_CONNECTIONS = 4
+RANGE_KEYS = 2048  # users of MovieLens 25M with as many ratings take 10 MB
+
+_DIALECT = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+#: The transaction waits, idle, while others read what it sees.
+_READING = (
+    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
+    "SET LOCAL idle_in_transaction_session_timeout = 0",
+)
+#: A wait for somebody who waits for the first connection would have no end.
+_READING_ALONG = (
+    "SET LOCAL max_parallel_workers_per_gather = 0",
+    "SET LOCAL lock_timeout = '5min'",
+)
 
 
 class PostgresqlSource:
@@ -36,6 +49,7 @@ class PostgresqlSource:
         self._connection = connection
         self._url = url
         self._readings = readings  # ends threads before their connections are given back
+        self._more: list[Connection] = []
 
     @classmethod
     @contextmanager
@@ -46,7 +60,7 @@ class PostgresqlSource:
             DatabaseUnreachableError: the database does not answer.
         """
         with _adbc_connection(engine.url) as connection, ExitStack() as readings:
-            _execute(connection, _READING)
+            _execute(connection, *_READING)
             yield cls(connection, engine.url, readings)
 
     def batches(self, query: sa.Select[Any]) -> Iterator[pa.RecordBatch]:
@@ -67,10 +81,12 @@ class PostgresqlSource:
             return [_unpacked(batch, schema) for batch in batches]
 
         (reference,) = by.foreign_keys
-        return self._read_ranges(read, reference.column)
+        found = list(self.batches(sa.select(reference.column).order_by(reference.column)))
+        keys = pa.Table.from_batches(found)[0].to_numpy() if found else np.empty(0, np.int64)
+        return self._read_ranges(read, keys)
 
     def batches_in_ranges(
-        self, query: sa.Select[Any], columns: Sequence[sa.Column[Any]], keys: sa.Column[Any]
+        self, query: sa.Select[Any], columns: Sequence[sa.Column[Any]], keys: Int64
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a query that is run for each range of the keys."""
 
@@ -80,53 +96,41 @@ class PostgresqlSource:
         return self._read_ranges(read, keys)
 
     def _read_ranges(
-        self,
-        read: "Callable[[Connection, Bounds], list[pa.RecordBatch]]",
-        keys: sa.Column[Any],
+        self, read: "Callable[[Connection, Bounds], list[pa.RecordBatch]]", keys: Int64
     ) -> Iterator[pa.RecordBatch]:
-        def batches() -> Generator[pa.RecordBatch]:
-            found = list(self.batches(sa.select(keys).order_by(keys)))
-            values = pa.Table.from_batches(found)[0].to_numpy() if found else np.empty(0, np.int64)
-            ranges = cut(values, RANGE_KEYS)
-            with ExitStack() as stack:
-                connections = self._at_the_same_moment(stack, len(ranges))
-                yield from read_ranges(read, connections, ranges)
+        ranges = cut(keys, RANGE_KEYS)
+        connections = self._at_this_moment() if len(ranges) > 1 else [self._connection]
+        batches = read_ranges(read, connections, ranges)
+        self._readings.callback(batches.close)
+        return batches
 
-        reading = batches()
-        self._readings.callback(reading.close)
-        return reading
-
-    def _at_the_same_moment(self, stack: ExitStack, n_ranges: int) -> "list[Connection]":
-        """Open connections that see what this one sees: as many as there is use for, or as it gets.
+    def _at_this_moment(self) -> "Sequence[Connection]":
+        """Return connections that see what this one sees: as many as are of use, or as it gets.
 
         Where that is none, whatever there is to read is read over this one.
         """
-        wanted = min(os.cpu_count() or 1, MOST_CONNECTIONS, n_ranges)
-        if wanted == 1:
-            return [self._connection]
-        with self._connection.cursor() as cursor:
-            cursor.execute("SELECT pg_export_snapshot()")
-            ((moment,),) = cursor.fetchall()
-        connections: list[Connection] = []
-        for _ in range(wanted):
-            try:
-                connection = stack.enter_context(_adbc_connection(self._url))
-            except DatabaseUnreachableError:  # it may have no more to give
-                break
-            _execute(connection, _READING)
-            _execute(connection, f"SET TRANSACTION SNAPSHOT '{moment}'")
-            _execute(connection, "SET LOCAL max_parallel_workers_per_gather = 0")
-            connections.append(connection)
-        return connections or [self._connection]
+        if not self._more:
+            with self._connection.cursor() as cursor:
+                cursor.execute("SELECT pg_export_snapshot()")
+                ((moment,),) = cursor.fetchall()
+            see = f"SET TRANSACTION SNAPSHOT '{moment}'"
+            for _ in range(useful_connections()):
+                with ExitStack() as attempt:
+                    try:
+                        connection = attempt.enter_context(_adbc_connection(self._url))
+                        _execute(connection, _READING[0], see, *_READING[1:], *_READING_ALONG)
+                    except (DatabaseUnreachableError, adbc.Error) as error:
+                        log.debug("reading over %d connections more: %s", len(self._more), error)
+                        break
+                    self._readings.push(attempt.pop_all())
+                    self._more.append(connection)
+        return self._more or [self._connection]
 
 
-_READING = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_DIALECT = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
-
-
-def _execute(connection: "Connection", sql: str) -> None:
+def _execute(connection: "Connection", *statements: str) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(sql)
+        for sql in statements:
+            cursor.execute(sql)
 
 
 def _batches(

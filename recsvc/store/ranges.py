@@ -1,5 +1,6 @@
 """Ranges of keys, read over several connections at a time."""
 
+import os
 import queue
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -13,27 +14,35 @@ import sqlalchemy as sa
 
 from recsvc.ahead import map_ahead
 
+Int64 = npt.NDArray[np.int64]
 Connection = TypeVar("Connection")
+
+_MOST_CONNECTIONS = 4
 
 #: What a key is above, and what it is at most; None where there is no bound.
 Bounds = tuple[int | None, int | None]
 ALL: Bounds = (None, None)
 
 
-def cut(keys: npt.NDArray[np.int64], size: int, bounds: Bounds = ALL) -> list[Bounds]:
-    """Cut a range into those of ``size`` keys each, which leave nothing between them.
+def useful_connections() -> int:
+    """Return how many to read over at a time: one for each core, four at most."""
+    return min(os.cpu_count() or 1, _MOST_CONNECTIONS)
+
+
+def cut(keys: Int64, most: int, bounds: Bounds = ALL) -> list[Bounds]:
+    """Cut a range into as few as there must be, of like size, which leave nothing between them.
 
     >>> cut(np.array([2, 3, 5, 8, 9]), 2)
-    [(None, 3), (3, 8), (8, None)]
+    [(None, 2), (2, 5), (5, None)]
 
     Args:
         keys: those in the range, ascending.
-        size: how many a part has; the last one may have fewer.
+        most: how many a part may have.
         bounds: of the range.
     """
-    above, most = bounds
-    ends = keys[size - 1 : -1 : size].tolist()
-    return list(zip([above, *ends], [*ends, most], strict=True))
+    number = max(1, -(-len(keys) // most))
+    ends = keys[np.arange(1, number) * len(keys) // number - 1].tolist()
+    return list(zip([bounds[0], *ends], [*ends, bounds[1]], strict=True))
 
 
 def within(

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from recsvc.store.engine import is_sqlite
 from recsvc.store.postgresql_source import PostgresqlSource
+from recsvc.store.ranges import Int64
 from recsvc.store.sqlite_source import SqliteSource
 
 
@@ -23,14 +24,14 @@ class Source(Protocol):
         """Yield the same rows, fast; ``by`` is the first column and refers to another table."""
 
     def batches_in_ranges(
-        self, query: sa.Select[Any], columns: Sequence[sa.Column[Any]], keys: sa.Column[Any]
+        self, query: sa.Select[Any], columns: Sequence[sa.Column[Any]], keys: Int64
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a query that is run for each range of keys, those of a range together.
 
         Args:
             query: what to select.
             columns: which of its columns must be in the range.
-            keys: what the ranges are cut from; they leave nothing between them.
+            keys: what the ranges are cut from, ascending; they leave nothing between them.
         """
 
 
@@ -43,7 +44,7 @@ class Snapshot:
     def batches(
         self, query: sa.Select[Any], *, packed_by: sa.Column[Any] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Run a query and yield its rows as Arrow batches of bounded size.
+        """Run a query and yield its rows as Arrow batches, of so many rows or of so many keys.
 
         Args:
             query: what to select.
@@ -65,15 +66,15 @@ class Snapshot:
         return _frame(query, list(self.batches(query, packed_by=packed_by)))
 
     def frame_in_ranges(
-        self, query: sa.Select[Any], columns: Sequence[sa.Column[Any]], keys: sa.Column[Any]
+        self, query: sa.Select[Any], columns: Sequence[sa.Column[Any]], keys: Int64
     ) -> pd.DataFrame:
-        """Run a query for each range of keys, on every core, and return the rows of all.
+        """Run a query for each range of keys, several at a time, and return the rows of all.
 
         Args:
             query: what to select; an aggregate is that of a range, unless it is grouped by key.
             columns: which of its columns must be in the range. To have a join take the ranges of
                 both its tables, name the columns of both.
-            keys: what the ranges are cut from; they leave nothing between them.
+            keys: what the ranges are cut from, ascending; they leave nothing between them.
         """
         return _frame(query, list(self._source.batches_in_ranges(query, columns, keys)))
 

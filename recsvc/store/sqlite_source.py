@@ -1,12 +1,11 @@
 """Whole columns out of SQLite, through Python's own ``sqlite3``.
 
 Numbers by the million are packed by SQLite itself (:mod:`recsvc.store.sqlite_connection`) and read
-over several connections that see the same moment, one for each core. ADBC is no way to read them:
-it brings a second copy of the SQLite library, and two copies in one process release each other's
-locks (https://sqlite.org/howtocorrupt.html, section 2.2.1).
+over several connections that see the same moment, one for each core, four at most. ADBC is no way
+to read them: it brings a second copy of the SQLite library, and two copies in one process release
+each other's locks (https://sqlite.org/howtocorrupt.html, section 2.2.1).
 """
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,12 +17,19 @@ import sqlalchemy as sa
 
 from recsvc.store.engine import reading
 from recsvc.store.packing import schema_of, unlabelled, unpacked
-from recsvc.store.ranges import ALL, Bounds, cut, read_ranges, within
+from recsvc.store.ranges import (
+    ALL,
+    Bounds,
+    Int64,
+    cut,
+    read_ranges,
+    useful_connections,
+    within,
+)
 from recsvc.store.sqlite_connection import PackingConnection
 
 BATCH_ROWS = 65_536
-BATCH_KEYS = 512
-MOST_CONNECTIONS = 4
+RANGE_KEYS = 512  # a range is one blob, and its rows take as much again
 
 
 class SqliteSource:
@@ -37,8 +43,7 @@ class SqliteSource:
     @contextmanager
     def open(cls, engine: sa.Engine) -> Iterator["SqliteSource"]:
         """Begin a transaction for each core."""
-        number = min(os.cpu_count() or 1, MOST_CONNECTIONS)
-        with _at_one_moment(engine, number) as connections, ExitStack() as readings:
+        with _at_one_moment(engine, useful_connections()) as connections, ExitStack() as readings:
             yield cls(connections, readings)
 
     def batches(self, query: sa.Select[Any]) -> Iterator[pa.RecordBatch]:
@@ -73,10 +78,10 @@ class SqliteSource:
                 keys = cut(_keys(connection, reference.column, bounds), 1, bounds)
                 return [batch for key in keys for batch in read_at_once(connection, key)]
 
-        return self._read_ranges(read, reference.column)
+        return self._read_ranges(read, _keys(self._connections[0], reference.column, ALL))
 
     def batches_in_ranges(
-        self, query: sa.Select[Any], columns: Sequence[sa.Column[Any]], keys: sa.Column[Any]
+        self, query: sa.Select[Any], columns: Sequence[sa.Column[Any]], keys: Int64
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a query that is run for each range of the keys."""
 
@@ -86,12 +91,9 @@ class SqliteSource:
         return self._read_ranges(read, keys)
 
     def _read_ranges(
-        self,
-        read: Callable[[sa.Connection, Bounds], list[pa.RecordBatch]],
-        keys: sa.Column[Any],
+        self, read: Callable[[sa.Connection, Bounds], list[pa.RecordBatch]], keys: Int64
     ) -> Iterator[pa.RecordBatch]:
-        ranges = cut(_keys(self._connections[0], keys, ALL), BATCH_KEYS)
-        batches = read_ranges(read, self._connections, ranges)
+        batches = read_ranges(read, self._connections, cut(keys, RANGE_KEYS))
         self._readings.callback(batches.close)
         return batches
 
@@ -125,7 +127,7 @@ def _data_version(connection: sa.Connection) -> int:
     return int(version)
 
 
-def _keys(connection: sa.Connection, key: sa.Column[Any], bounds: Bounds) -> Any:
+def _keys(connection: sa.Connection, key: sa.Column[Any], bounds: Bounds) -> Int64:
     """Return the keys in a range, ascending."""
     batches = _fetch(connection, within(sa.select(key).order_by(key), bounds, key), BATCH_ROWS)
     return np.fromiter((value for rows in batches for (value,) in rows), np.int64)

@@ -12,9 +12,9 @@ import pandas as pd
 import sqlalchemy as sa
 
 from recsvc.errors import VerificationError
-from recsvc.store.schema import movies, ratings, recommendations, similar_movies, users
+from recsvc.store.schema import movies, ratings, recommendations, similar_movies
 from recsvc.store.snapshot import Snapshot, snapshot
-from recsvc.store.source import read_last_ingest
+from recsvc.store.source import read_catalogue, read_last_ingest, read_user_ids
 
 Int64 = npt.NDArray[np.int64]
 
@@ -43,13 +43,12 @@ def verify_output(engine: sa.Engine, run_id: int, expected: Expectation) -> int:
 
 
 def _verify_recommendations(database: Snapshot, run_id: int, expected: Expectation) -> int:
-    table = recommendations
-    lists = _lists(database, table, users.c.user_id, run_id)
+    table, user_ids = recommendations, read_user_ids(database)
+    lists = _lists(database, table, user_ids, run_id)
     _require_ranks(run_id, table, lists, expected.user_ids, expected.user_rows)
-    known = database.frame(sa.select(users.c.user_id))["user_id"]
-    strangers = lists.loc[~lists["subject"].isin(known), "rows"]
+    strangers = lists.loc[~lists["subject"].isin(user_ids), "rows"]
     _require_none(run_id, strangers, "the user does not exist")
-    shown = _shown(database, table, table.c.movie_id, users.c.user_id, run_id)
+    shown = _shown(database, table, table.c.movie_id, user_ids, run_id)
     _require_none(run_id, shown["unknown"], "the movie does not exist")
     _require_none(
         run_id,
@@ -58,18 +57,18 @@ def _verify_recommendations(database: Snapshot, run_id: int, expected: Expectati
     )
     if read_last_ingest(database) == expected.last_ingest:
         # Otherwise a rating may have arrived after the data were read, which is no mistake.
-        seen = _seen(database, run_id, expected.seen_rating)
+        seen = _seen(database, user_ids, run_id, expected.seen_rating)
         _require_none(run_id, seen, "the user has seen the movie")
     return int(lists["rows"].sum())
 
 
 def _verify_similar_movies(database: Snapshot, run_id: int, expected: Expectation) -> int:
-    table = similar_movies
-    lists = _lists(database, table, movies.c.movie_id, run_id)
+    table, (movie_ids, _) = similar_movies, read_catalogue(database)
+    lists = _lists(database, table, movie_ids, run_id)
     _require_ranks(run_id, table, lists, expected.movie_ids, expected.movie_rows)
-    shown = _shown(database, table, table.c.similar_movie_id, movies.c.movie_id, run_id)
+    shown = _shown(database, table, table.c.similar_movie_id, movie_ids, run_id)
     _require_none(run_id, shown["unknown"], "a similar movie does not exist")
-    _require_none(run_id, shown["itself"], "a movie is similar to itself")
+    _require_none(run_id, shown["subject"], "a movie is similar to itself")
     _require_none(
         run_id,
         shown["unavailable"],
@@ -83,9 +82,7 @@ def _subject(table: sa.Table) -> sa.Column[Any]:
     return list(table.primary_key.columns)[1]
 
 
-def _lists(
-    database: Snapshot, table: sa.Table, subjects: sa.Column[int], run_id: int
-) -> pd.DataFrame:
+def _lists(database: Snapshot, table: sa.Table, subjects: Int64, run_id: int) -> pd.DataFrame:
     """Return a row for each list: whose it is, how many rows it has, its ends."""
     subject = _subject(table)
     query = (
@@ -106,19 +103,19 @@ def _shown(
     database: Snapshot,
     table: sa.Table,
     movie: sa.Column[int],
-    subjects: sa.Column[int],
+    subjects: Int64,
     run_id: int,
 ) -> pd.DataFrame:
-    """Count rows of movies that should not be there, in columns that say why.
+    """Count rows whose movie is unknown, is unavailable, or has the id of the subject.
 
-    Of the table's columns only those of its second key take part: PostgreSQL reads that alone.
+    Only columns of the table's unique constraint take part: PostgreSQL reads its index alone.
     """
     subject = _subject(table)
     rows = sa.func.count()
     counts: list[sa.ColumnElement[Any]] = [
         rows.filter(movies.c.movie_id.is_(None)).label("unknown"),
         rows.filter(movies.c.available == sa.false()).label("unavailable"),
-        rows.filter(movie == subject).label("itself"),
+        rows.filter(movie == subject).label("subject"),
     ]
     query = (
         sa.select(*counts)
@@ -128,7 +125,9 @@ def _shown(
     return database.frame_in_ranges(query, [subject], subjects)
 
 
-def _seen(database: Snapshot, run_id: int, seen_rating: float | None) -> "pd.Series[int]":
+def _seen(
+    database: Snapshot, user_ids: Int64, run_id: int, seen_rating: float | None
+) -> "pd.Series[int]":
     """Count rows of what their user has rated so well that it counts as seen."""
     shown = recommendations.c
     same = sa.and_(ratings.c.user_id == shown.user_id, ratings.c.movie_id == shown.movie_id)
@@ -140,7 +139,7 @@ def _seen(database: Snapshot, run_id: int, seen_rating: float | None) -> "pd.Ser
     if seen_rating is not None:
         query = query.where(ratings.c.rating >= seen_rating)
     both = [shown.user_id, ratings.c.user_id]
-    return database.frame_in_ranges(query, both, users.c.user_id)["rows"]
+    return database.frame_in_ranges(query, both, user_ids)["rows"]
 
 
 def _require_ranks(

@@ -306,8 +306,12 @@ def test_of_two_ratings_the_later_counts_and_of_two_at_once_the_higher(read: Rea
         assert parsed.duplicates == 2
 
 
+@pytest.mark.parametrize("block", [1, 2, 3, 2**17])
 @each_format
-def test_the_order_of_a_file_makes_no_difference(read: Read, kind: Format) -> None:
+def test_the_order_of_a_file_makes_no_difference(
+    read: Read, kind: Format, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recsvc.ingest.parsed._BLOCK_ROWS", block)  # whatever the key's place in it
     content = {
         "movies.csv": ["1,A (1999),X", "1,A,", "2,B,Y|X", "2,B,X", "3,b,", "3,b,"],
         "ratings.csv": ["1,1,4,9", "1,1,3,9", "2,1,1,8", "2,1,2,7", "1,3,5,5", "1,3,5,5"],

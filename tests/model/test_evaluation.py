@@ -72,6 +72,21 @@ def test_equals_the_literal_definition_user_by_user(
     train, test = split(seed, n_users, n_items, density)
     factors = tied_factors(seed, n_users, n_items)
     evaluation = evaluate(factors, train, test, ks=(3,), threads=threads, block_rows=block_rows)
+    require_literal(evaluation, factors, train, test)
+
+
+@pytest.mark.parametrize("n_items", [2048, 2049, 4097])
+def test_items_are_counted_in_every_piece_of_a_large_catalogue(n_items: int) -> None:
+    train, test = split(1, 3, n_items, density=0.01)
+    rng = np.random.default_rng(1)
+    scores = rng.integers(0, n_items // 2, (3, n_items)).astype(np.float32)
+    factors = Factors(np.eye(3, dtype=np.float32), scores.T.copy())
+    require_literal(evaluate(factors, train, test, ks=(3,)), factors, train, test)
+
+
+def require_literal(
+    evaluation: Evaluation, factors: Factors, train: sparse.csr_array, test: sparse.csr_array
+) -> None:
 
     users, precision = evaluation.per_user("precision", 3)
     _, ndcg = evaluation.per_user("ndcg", 3)

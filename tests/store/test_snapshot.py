@@ -6,7 +6,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -15,12 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recsvc.errors import DatabaseUnreachableError
-from recsvc.store import postgresql_source, sqlite_source
+from recsvc.store import postgresql_source, ranges, sqlite_source
 from recsvc.store import snapshot as module
 from recsvc.store.bulk import insert
 from recsvc.store.engine import is_sqlite, open_engine, reading, writing
 from recsvc.store.schema import links, movies, ratings, tags, users
 from recsvc.store.snapshot import snapshot
+from recsvc.store.transient import is_transient
 
 TOP = 2**63 - 1
 
@@ -155,7 +158,7 @@ def test_packed_rows_are_the_same_rows(
     high = (ratings.c.rating >= sa.bindparam("least", 4.0)).label("high")
     query = sa.select(*ratings.c, high).where(ratings.c.rating < sa.bindparam("most", 4.9))
     with pytest.MonkeyPatch.context() as patch, snapshot(filled) as database:
-        patch.setattr(sqlite_source, "BATCH_KEYS", groups)
+        patch.setattr(sqlite_source, "RANGE_KEYS", groups)
         patch.setattr(postgresql_source, "RANGE_KEYS", groups)
         packed = database.frame(query, packed_by=ratings.c.user_id)
         plain = database.frame(query)
@@ -200,7 +203,7 @@ def test_rows_whose_user_was_deleted_by_hand_are_seen_too(
 ) -> None:
     if not is_sqlite(filled):
         pytest.skip("PostgreSQL lets nobody delete such a user")
-    monkeypatch.setattr(sqlite_source, "BATCH_KEYS", 1)
+    monkeypatch.setattr(sqlite_source, "RANGE_KEYS", 1)
     with sqlite3.connect(str(filled.url.database)) as other:  # without foreign keys
         other.execute("DELETE FROM users WHERE user_id = 1")
         other.execute("INSERT INTO ratings VALUES (-5, 1, 4.0, 7)")
@@ -236,7 +239,7 @@ def test_users_whose_rows_are_too_many_for_one_blob_are_read_one_by_one(
 def test_no_thread_reads_on_when_whoever_takes_the_rows_fails(
     filled: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_source, "BATCH_KEYS", 1)
+    monkeypatch.setattr(sqlite_source, "RANGE_KEYS", 1)
     monkeypatch.setattr(postgresql_source, "RANGE_KEYS", 1)
     before = set(threading.enumerate())
 
@@ -256,7 +259,7 @@ def test_connections_that_read_together_see_the_same_moment(
 ) -> None:
     if not is_sqlite(filled):
         pytest.skip("PostgreSQL lets one connection look at the moment of another")
-    monkeypatch.setattr(sqlite_source.os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(ranges.os, "cpu_count", lambda: 3)
     begun = []
 
     @contextmanager
@@ -286,7 +289,7 @@ def test_more_connections_to_postgresql_see_the_moment_of_the_first(
     """However many it gives, and though something is committed before each of them is opened."""
     if is_sqlite(filled):
         pytest.skip("SQLite's connections begin together")
-    monkeypatch.setattr(postgresql_source.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(ranges.os, "cpu_count", lambda: 2)
     monkeypatch.setattr(postgresql_source, "RANGE_KEYS", 1)
     query = sa.select(ratings)
     with snapshot(filled) as database:
@@ -312,6 +315,63 @@ def test_more_connections_to_postgresql_see_the_moment_of_the_first(
         found = database.frame(query, packed_by=ratings.c.user_id)
         assert len(opened) == min(at_hand, 3)
     pd.testing.assert_frame_equal(found, before)
+
+
+def test_where_no_connection_sees_that_moment_the_first_one_reads_alone(
+    filled: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a pool that leads to another server."""
+    if is_sqlite(filled):
+        pytest.skip("SQLite has no server")
+    monkeypatch.setattr(ranges.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(postgresql_source, "RANGE_KEYS", 1)
+    monkeypatch.setattr(
+        postgresql_source, "_READING_ALONG", ("SET TRANSACTION SNAPSHOT '00000003-0000001B-1'",)
+    )
+    with snapshot(filled) as database:
+        found = database.frame(sa.select(ratings), packed_by=ratings.c.user_id)
+    assert found["user_id"].tolist() == [1, 1, TOP]
+
+
+def test_a_connection_lost_among_the_ranges_is_worth_another_try(
+    filled: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_sqlite(filled):
+        pytest.skip("SQLite has no connection to lose")
+    monkeypatch.setattr(ranges.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(postgresql_source, "RANGE_KEYS", 1)
+    ids = range(100, 160)
+    with writing(filled) as connection:
+        insert(connection, users, pd.DataFrame({"user_id": ids}))
+        rows = pd.DataFrame({"user_id": ids, "movie_id": 1, "rating": 4.0, "rated_at": 7})
+        insert(connection, ratings, rows)
+    end = sa.text(
+        "SELECT bool_and(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    with snapshot(filled) as database:
+        batches = database.batches(sa.select(ratings), packed_by=ratings.c.user_id)
+        next(batches)
+        with writing(filled) as connection:
+            assert connection.scalar(end)
+        with pytest.raises(Exception) as lost:  # noqa: PT011 - the driver has several
+            list(batches)
+    assert is_transient(lost.value)
+
+
+@given(st.sets(st.integers(-(2**63), TOP)), st.integers(1, 5))
+def test_ranges_hold_so_many_keys_at_most_and_leave_nothing_between_them(
+    keys: set[int], most: int
+) -> None:
+    parts = ranges.cut(np.array(sorted(keys), dtype=np.int64), most)
+    assert (parts[0][0], parts[-1][1]) == ranges.ALL
+    assert all(before[1] == after[0] for before, after in pairwise(parts))
+    held = [
+        sum((above is None or key > above) and (end is None or key <= end) for key in keys)
+        for above, end in parts
+    ]
+    assert max(held) <= most
+    assert sum(held) == len(keys)
 
 
 def test_all_reads_see_the_moment_of_the_first(filled: sa.Engine) -> None:
