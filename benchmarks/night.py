@@ -171,7 +171,7 @@ def _table_rows(nights: list[Night]) -> Iterator[tuple[str, list[float]]]:
     yield "ingest, the whole command", [night.ingest_seconds for night in nights]
     for phase in nights[0].phases:
         label = f"of which {phase}" if phase in WITHIN else phase
-        yield label, [night.phases[phase] for night in nights]
+        yield label, [night.phases.get(phase, math.nan) for night in nights]
     yield "retrain, the whole command", [night.retrain_seconds for night in nights]
     yield "**the night**", [_whole(night) for night in nights]
     yield "of which training", [night.training for night in nights]

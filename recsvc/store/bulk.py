@@ -43,9 +43,10 @@ def insert(
         table: where to, unless ``into`` names another table of the same columns.
         rows: one frame, or several of the same columns and dtypes; missing values become NULL.
         into: a partition or a temporary table (PostgreSQL).
-        frozen: whether the table was made in this transaction (PostgreSQL). Its rows are then
-            written as those of a settled past: whoever reads them first need not look up, and
-            note on each page, that they were committed, and indexes alone answer for them.
+        frozen: whether the table was made or truncated in this transaction, and nobody is to find
+            anything in it yet (PostgreSQL). Rows are then written as those of a settled past:
+            whoever reads them first need not look up, and note on each page, that they were
+            committed, and indexes alone answer for them.
     """
     frames = (frame for frame in _frames(rows) if len(frame))
     first = next(frames, None)

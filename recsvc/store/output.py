@@ -89,19 +89,23 @@ def _write_partition(
     unique = next(c for c in table.constraints if isinstance(c, sa.UniqueConstraint))
     pair = ", ".join(column.name for column in unique.columns)
     _drop_partition(engine, table, claim.run_id, lock_timeout)
-    # Ranking goes on while rows are copied, and the parent table stays locked meanwhile as it is by
-    # whoever reads it, no more; the new one is seen by nobody else.
+    wait = f"SET LOCAL lock_timeout = {_milliseconds(lock_timeout)}"
     with writing(engine) as connection:
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_milliseconds(lock_timeout)}")
         connection.exec_driver_sql(
             f"CREATE TABLE {name} (LIKE {table.name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS "
             f"INCLUDING COMMENTS, CHECK (run_id = {claim.run_id}))"
         )
-        checkpoint(f"write:{table.name}:created")
+    checkpoint(f"write:{table.name}:created")
+    # Ranking goes on while rows are copied: no lock on the parent table is held meanwhile. The new
+    # one is locked; no view shows its run, so that readers do not ask for it.
+    with writing(engine) as connection:
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        connection.exec_driver_sql(wait)
+        connection.exec_driver_sql(f"TRUNCATE {name}")  # without it nothing may be frozen
         written = insert(connection, table, frames, into=name, frozen=True)
         checkpoint(f"write:{table.name}:copied")
     with writing(engine) as connection:
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_milliseconds(lock_timeout)}")
+        connection.exec_driver_sql(wait)
         connection.exec_driver_sql(f"ALTER TABLE {name} ADD PRIMARY KEY ({key})")
         connection.exec_driver_sql(f"ALTER TABLE {name} ADD UNIQUE ({pair})")
         connection.exec_driver_sql(

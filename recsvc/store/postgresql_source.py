@@ -49,7 +49,7 @@ class PostgresqlSource:
         self._connection = connection
         self._url = url
         self._readings = readings  # ends threads before their connections are given back
-        self._more: list[Connection] = []
+        self._more: list[Connection] | None = None
 
     @classmethod
     @contextmanager
@@ -109,7 +109,8 @@ class PostgresqlSource:
 
         Where that is none, whatever there is to read is read over this one.
         """
-        if not self._more:
+        if self._more is None:
+            self._more = []
             with self._connection.cursor() as cursor:
                 cursor.execute("SELECT pg_export_snapshot()")
                 ((moment,),) = cursor.fetchall()
