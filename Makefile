@@ -86,7 +86,7 @@ $(PEERS:%=%/.ready):
 
 BENCHMARKS := night ingest rank evaluate publish
 
-bench: $(READY) $(PEERS:%=%/.ready)  ## measure nights, ingest, ranking and evaluation; minutes
+bench: $(READY) $(PEERS:%=%/.ready)  ## measure nights, ingest, ranking, evaluation, publication; minutes
 	@for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit; done
 
 bench-large: $(READY) $(PEERS:%=%/.ready)  ## the same at the size of MovieLens 25M; two hours

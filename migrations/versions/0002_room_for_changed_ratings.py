@@ -1,6 +1,6 @@
 """Leave room on each page of ratings, so that a changed rating stays on its page (PostgreSQL).
 
-Its index then stays as it is, and half as much is written to the log. Pages that are there already
+Its index then stays as it is, and a third less is written to the log. Pages that are there already
 keep their rows; what is written from now on leaves the room. No lock that readers notice.
 """
 
