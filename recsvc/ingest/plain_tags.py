@@ -10,10 +10,12 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from recsvc.ingest.formats import TAGS
-from recsvc.ingest.plain import KnownMovies, Mask, PlainBlock, count_lines
+from recsvc.ingest.plain import KnownMovies, Mask, PlainBlock
 from recsvc.ingest.values import LATEST_TIME, LONGEST_TAG, SAFE_DIGITS
 
-_ALPHABET = bytes(set(range(0x20, 0x7F)) - set(b'"')) + b"\r\n"
+_ALPHABET = set(range(0x20, 0x7F)) - set(b'"') | set(b"\r\n")
+#: One for each byte that no plain line has.
+_UNUSUAL = bytes(byte not in _ALPHABET for byte in range(256))
 #: A plain line without its LF.
 _PATTERN = re.compile(rb"[0-9]{1,18},[0-9]{1,18},[ !#-+\--~]+,[0-9]{1,12}\r?")
 _FIELDS = ("user_id", "movie_id", "tag", "tagged_at")
@@ -28,27 +30,54 @@ class PlainTags:
 
     def parse(self, block: bytes, movies: KnownMovies) -> PlainBlock:
         """Parse those lines of a block that are plain and good."""
-        n_lines = count_lines(block)
-        rows = _as_a_whole(block)
-        if rows is not None and len(rows) == n_lines and _good(rows, movies).all():
-            return PlainBlock(n_lines, rows, [])
-        lines = block.removesuffix(b"\n").split(b"\n")
-        plain = np.flatnonzero([_PATTERN.fullmatch(line) is not None for line in lines])
-        rows = _converted(b"\n".join([lines[place] for place in plain.tolist()]))
+        lines = _Lines(block)
+        plain = lines.without_unusual_bytes()
+        rows = _as_a_whole(lines.joined(plain))
+        if rows is None or len(rows) != np.count_nonzero(plain):
+            matches = [_PATTERN.fullmatch(lines[place]) is not None for place in range(len(lines))]
+            plain = np.array(matches, dtype=np.bool_)
+            rows = _converted(lines.joined(plain))
         good = _good(rows, movies)
-        others = np.setdiff1d(np.arange(len(lines)), plain[good], assume_unique=True)
-        left = [(place, lines[place]) for place in others.tolist()]
-        return PlainBlock(n_lines, rows.loc[good], left)
+        plain[plain] = good
+        left = [(place, lines[place]) for place in np.flatnonzero(~plain).tolist()]
+        return PlainBlock(len(lines), rows if good.all() else rows.loc[good], left)
 
 
-def _as_a_whole(block: bytes) -> pd.DataFrame | None:
-    """Convert a block of plain lines; there are fewer rows than lines if some are blank."""
-    if block.translate(None, _ALPHABET):
-        return None
-    if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
+class _Lines:
+    """The lines of a block, the last of which need not have an end."""
+
+    def __init__(self, block: bytes) -> None:
+        self._block = block
+        ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n"))
+        self._ends = ends if block.endswith(b"\n") else np.append(ends, len(block))
+        self._starts = np.append(0, self._ends[:-1] + 1)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, place: int) -> bytes:
+        return self._block[self._starts[place] : self._ends[place]]
+
+    def without_unusual_bytes(self) -> Mask:
+        """Tell of each line whether it may be plain by its bytes."""
+        plain = np.ones(len(self), dtype=np.bool_)
+        unusual = np.flatnonzero(np.frombuffer(self._block.translate(_UNUSUAL), dtype=np.bool_))
+        plain[np.searchsorted(self._ends, unusual)] = False
+        return plain
+
+    def joined(self, chosen: Mask) -> bytes:
+        """Return some of the lines, copied by runs of neighbours."""
+        edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False)).reshape(-1, 2)
+        runs = zip(self._starts[edges[:, 0]], self._ends[edges[:, 1] - 1] + 1, strict=True)
+        return b"".join([self._block[start:end] for start, end in runs])
+
+
+def _as_a_whole(text: bytes) -> pd.DataFrame | None:
+    """Convert lines that look plain; there are fewer rows than lines if some are blank."""
+    if text.count(b"\r") != text.count(b"\r\n"):
         return None  # Arrow would take CR alone for a line end
     try:
-        return _converted(block)
+        return _converted(text)
     except pa.ArrowInvalid:
         return None
 

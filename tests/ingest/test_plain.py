@@ -235,3 +235,28 @@ def test_plain_tags_leave_nothing_to_be_looked_at() -> None:
         [1, 1, " Film Noir", "film noir", 5],
         [2, 7, "it's #1!", "it's #1!", 6],
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        (b'2,2,"a, b",6', "quoted"),
+        ("2,2,\u00e9,6".encode(), "not ASCII"),
+        (b"2,2,a\tb,6", "a control character"),
+        (b"2,9,a,6", "an unknown movie"),
+        (b"2,2,a, b,6", "one value too many"),
+        (b"0x2,2,a,6", "not a number"),
+        (b"", "blank"),
+        (b"2,2,a\rb,6", "a carriage return alone"),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_unusual_tag_leaves_only_itself_to_be_looked_at(
+    line: bytes, kind: str, place: int
+) -> None:
+    lines = [b"1,1,x,5", b"3,7,y,7"]
+    lines.insert(place, line)
+    for end in (b"", b"\n") if line else (b"\n",):
+        n_lines, rows, others = PlainTags().parse(b"\n".join(lines) + end, MOVIES)
+        assert (n_lines, others) == (3, [(place, line)]), kind
+        assert rows["tag"].tolist() == ["x", "y"]

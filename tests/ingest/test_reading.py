@@ -328,6 +328,19 @@ def test_the_order_of_a_file_makes_no_difference(
         assert parsed.duplicates == first.duplicates == len(content) - len(parsed.rows)
 
 
+@pytest.mark.parametrize("scale", [1, 2**20, 2**59])
+def test_rows_come_by_user_movie_and_code_points_of_the_tag_whatever_the_ids(
+    read: Read, scale: int
+) -> None:
+    keys = [
+        (u * scale, 1 + m, t) for u in range(5) for m in range(3) for t in "Zab\u00e9\U0001f600"
+    ]
+    lines = [f"{user},{movie},{tag},7" for user, movie, tag in keys]
+    shuffled = np.random.default_rng(8).permutation(lines)
+    parsed = read(TAGS, "\n".join(["userId,movieId,tag,timestamp", *shuffled]))
+    assert [row[:3] for row in rows(parsed)] == keys
+
+
 # --- the file itself ---------------------------------------------------------------------------
 
 
