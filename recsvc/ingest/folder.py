@@ -19,7 +19,7 @@ from recsvc.ingest.parsed import ParsedFile, Reject
 from recsvc.ingest.reading import MovieIds, read_file, storable
 from recsvc.ingest.source_file import SourceFile
 from recsvc.store.changes import Changes
-from recsvc.store.engine import reading, writing
+from recsvc.store.engine import loading, reading
 from recsvc.store.ingest_log import FileChanges, lock_sources, record_ingest
 from recsvc.store.settling import settle
 from recsvc.store.snapshot import Snapshot, snapshot
@@ -68,7 +68,7 @@ def ingest_folder(
     rejects = [reject for file in parsed for reject in file.rejects]
     if dry_run:
         return IngestReport(None, [counts for _, counts in _compare(engine, parsed)], rejects)
-    with writing(engine) as connection:
+    with loading(engine) as connection:
         lock_sources(connection)
         compared = _compare(engine, parsed)
         for changes, counts in compared:

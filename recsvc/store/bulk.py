@@ -1,6 +1,7 @@
 """Whole columns into the database: COPY on PostgreSQL, executemany on SQLite."""
 
 import io
+import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -55,7 +56,8 @@ def insert(
     columns = [str(name) for name in first.columns]
     chunks = _chunks(chain([first], frames))
     if is_sqlite(connection):
-        return _executemany(connection, f"INSERT INTO {table.name} ({_names(columns)})", "", chunks)
+        into = f"INSERT INTO {table.name} ({_names(columns)})"
+        return _executemany(connection, into, "", _referring(connection, table, chunks))
     return _copy(connection, table, into or table.name, columns, chunks, frozen=frozen)
 
 
@@ -119,7 +121,8 @@ def upsert(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> in
     conflict = _on_conflict(table, list(rows.columns))
     if is_sqlite(connection):
         into = f"INSERT INTO {table.name} ({_names(list(rows.columns))})"
-        return _executemany(connection, into, conflict, _chunks([rows]))
+        chunks = _referring(connection, table, _chunks([rows]))
+        return _executemany(connection, into, conflict, chunks)
     columns = _names(list(rows.columns))
     stage = f"stage_{table.name}"
     connection.exec_driver_sql(
@@ -142,6 +145,31 @@ def _on_conflict(table: sa.Table, columns: list[str]) -> str:
     others = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
     action = f"UPDATE SET {others}" if others else "NOTHING"
     return f"ON CONFLICT ({_names(key)}) DO {action}"
+
+
+def _referring(
+    connection: sa.Connection, table: sa.Table, chunks: Iterator[pd.DataFrame]
+) -> Iterator[pd.DataFrame]:
+    """Pass on chunks, having checked their references if SQLite does not.
+
+    Raises:
+        IntegrityError: a row refers to nothing.
+    """
+    if connection.exec_driver_sql("PRAGMA foreign_keys").scalar():
+        yield from chunks
+        return
+    known = {
+        key.parent.name: pd.Index(list(connection.scalars(sa.select(key.column))), dtype="int64")
+        for key in table.foreign_keys
+    }
+    for chunk in chunks:
+        for name, ids in known.items():
+            if np.any(ids.get_indexer(chunk[name].to_numpy()) < 0):
+                cause = sqlite3.IntegrityError(
+                    f"{table.name}.{name} refers to a row that is missing"
+                )
+                raise sa.exc.IntegrityError(f"INSERT INTO {table.name}", None, cause)
+        yield chunk
 
 
 def _executemany(

@@ -1,7 +1,8 @@
 """Whole columns into the database arrive as they are."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from recsvc.errors import DatabaseUnreachableError
 from recsvc.store import bulk, migrate, schema
 from recsvc.store.bulk import STATEMENT_ROWS, fill, insert, upsert
-from recsvc.store.engine import is_sqlite, reading, reading_at_one_moment, writing
+from recsvc.store.engine import is_sqlite, loading, reading, reading_at_one_moment, writing
 from recsvc.store.schema import links, movies, ratings, users
 from recsvc.store.types import BigId, Flag, Real
 
@@ -43,6 +44,8 @@ NUMBERS = sa.Table(
 )
 KINDS = {"id": "int64", "text": "str", "number": "Int64", "value": "float64", "flag": "boolean"}
 
+Begin = Callable[[sa.Engine], AbstractContextManager[sa.Connection]]
+Write = Callable[[sa.Connection, sa.Table, pd.DataFrame], int]
 Row = tuple[int, str | None, int | None, float | None, bool | None]
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
@@ -316,15 +319,43 @@ def test_a_first_load_and_a_second_one_leave_the_schema_as_it_was(catalogue: sa.
 
 @pytest.mark.parametrize("bad", [[1, 2, 3, 3], [1, 2, 99]], ids=["a duplicate", "a stranger"])
 @pytest.mark.parametrize("before", [[], [7, 8, 9]], ids=["empty", "filled"])
+@pytest.mark.parametrize("begin", [writing, loading])
 def test_a_load_that_breaks_a_rule_is_refused_and_leaves_all_as_it_was(
-    catalogue: sa.Engine, before: list[int], bad: list[int]
+    catalogue: sa.Engine, before: list[int], bad: list[int], begin: Begin
 ) -> None:
-    with writing(catalogue) as connection:
+    with begin(catalogue) as connection:
         fill(connection, ratings, some_ratings(before))
-    with pytest.raises(sa.exc.IntegrityError), writing(catalogue) as connection:
+    with pytest.raises(sa.exc.IntegrityError), begin(catalogue) as connection:
         fill(connection, ratings, some_ratings(bad))
     assert raters(catalogue) == before
     assert migrate.differences(catalogue) == []
+
+
+@pytest.mark.parametrize(
+    "stranger", [{"user_id": 99}, {"movie_id": 99}, {"movie_id": -1}, {"user_id": 2**62}], ids=str
+)
+@pytest.mark.parametrize("write", [insert, upsert, fill])
+def test_a_row_that_refers_to_nothing_is_refused_wherever_it_stands(
+    catalogue: sa.Engine, stranger: dict[str, int], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "CHUNK_ROWS", 3)
+    rows = some_ratings([*range(10)])
+    rows.loc[8, list(stranger)] = list(stranger.values())
+    with pytest.raises(sa.exc.IntegrityError), loading(catalogue) as connection:
+        write(connection, ratings, rows)
+    assert raters(catalogue) == []
+
+
+def test_references_are_enforced_again_after_a_load_and_after_one_that_failed(
+    catalogue: sa.Engine,
+) -> None:
+    with loading(catalogue) as connection:
+        fill(connection, ratings, some_ratings([1, 2]))
+    with pytest.raises(KeyError), loading(catalogue) as connection:
+        raise KeyError(fill(connection, ratings, some_ratings([3])))
+    with pytest.raises(sa.exc.IntegrityError), writing(catalogue) as connection:
+        connection.exec_driver_sql("INSERT INTO movie_genres VALUES (404, 'Drama')")
+    assert raters(catalogue) == [1, 2]
 
 
 def test_postgresql_knows_what_a_first_load_brought(catalogue: sa.Engine) -> None:
