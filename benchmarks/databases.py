@@ -12,7 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from recsvc.store import migrate
-from recsvc.store.engine import open_engine, reading
+from recsvc.store.engine import is_sqlite, open_engine, reading
 from recsvc.store.schema import ratings
 
 MakeEngine = Callable[[], sa.Engine]
@@ -76,10 +76,25 @@ def databases(name: str, scratch: Path) -> Iterator[MakeEngine]:
 
         yield make
         for engine in made:
-            engine.dispose()
-            if server is None:
-                for path in scratch.glob(f"{Path(str(engine.url.database)).name}*"):
-                    path.unlink()
+            drop(engine)
+
+
+def drop(engine: sa.Engine) -> None:
+    """Remove a database, if it is there still, so that nothing goes on in the background for it."""
+    engine.dispose()
+    url = engine.url
+    if is_sqlite(engine):
+        path = Path(str(url.database))
+        for file in path.parent.glob(f"{path.name}*"):
+            file.unlink()
+    else:
+        _administer(url.set(database="postgres"), f"DROP DATABASE IF EXISTS {url.database}")
+
+
+def rest(engine: sa.Engine) -> None:
+    """Have PostgreSQL write now what it would write while something else is measured."""
+    if not is_sqlite(engine):
+        _administer(engine.url, "CHECKPOINT")
 
 
 def _administer(server: sa.URL, sql: str) -> None:

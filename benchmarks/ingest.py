@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
-from databases import MakeEngine, command, databases, rows_in, rows_of
+from databases import MakeEngine, command, databases, drop, rest, rows_in, rows_of
 from lightfm.data import Dataset
 from measure import Report, alternate, compared, seconds
 from raw import raw_load
@@ -58,26 +58,29 @@ def main() -> None:
 def _compare(
     report: Report, name: str, make: MakeEngine, data: Path, night: Path, repetitions: int
 ) -> None:
-    first: list[sa.Engine] = []
-
     n_ratings = rows_in(data)
+    source = make()
+    ingest_folder(source, data)
+    loaded = [source]
 
     def load() -> float:
-        first[:] = [make()]
-        return n_ratings / seconds(lambda: ingest_folder(first[0], data))
+        if loaded[0] is not source:
+            drop(loaded[0])
+        loaded[:] = [make()]
+        return ingest(data)
 
-    load()
-    source = first[0]
+    def ingest(folder: Path) -> float:
+        rest(source)
+        return n_ratings / seconds(lambda: ingest_folder(loaded[0], folder))
+
     raw = raw_load(source, make, TABLES)
     speeds = alternate(
         {
             "ours": load,
             "pandas to_sql": lambda: _pandas_load(source, make),
             "raw load": lambda: n_ratings / raw(),
-            "the same files again": lambda: (
-                n_ratings / seconds(lambda: ingest_folder(first[0], data))
-            ),
-            "one night": lambda: n_ratings / seconds(lambda: ingest_folder(first[0], night)),
+            "the same files again": lambda: ingest(data),
+            "one night": lambda: ingest(night),
         },
         repetitions,
         warm_up=False,  # a load has gone before
@@ -90,6 +93,7 @@ def _compare(
     for what in ("the same files again", "one night"):
         pair = {"ours": speeds[what], "first load": speeds["ours"]}
         report.add(compared(f"{name}: {what}", "ratings", pair, "first load", target=3.0))
+    drop(loaded[0])
     url = make().url
     for what, folder in (("first load", data), ("same files again", data), ("night", night)):
         peak = command(url, "ingest", str(folder)).peak_mib
@@ -100,6 +104,7 @@ def _compare(
 def _compare_training(report: Report, name: str, engine: sa.Engine, repetitions: int) -> None:
     n_ratings = rows_of(engine)
     recipe = Recipe()
+    rest(engine)
     speeds = alternate(
         {
             "ours": lambda: n_ratings / seconds(lambda: load_training_data(engine, recipe)),
@@ -135,7 +140,7 @@ def _pandas_load(source: sa.Engine, make: MakeEngine) -> float:
             insert(connection, table, frame)
     with engine.begin() as connection:
         took = seconds(lambda: rows.to_sql("ratings", connection, if_exists="append", index=False))
-    engine.dispose()
+    drop(engine)
     return len(rows) / took
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import psycopg
 import pyarrow as pa
 import sqlalchemy as sa
-from databases import MakeEngine
+from databases import MakeEngine, drop, rest
 from measure import seconds
 
 from recsvc.store.engine import is_sqlite, reading, writing
@@ -27,10 +27,17 @@ def raw_load(
     if is_sqlite(source):
         with snapshot(source) as database:
             frames = {table.name: database.frame(sa.select(table)) for table in tables}
-        return lambda: _timed(make(), lambda connection: _executemany(connection, frames))
+        return lambda: _timed_once(make(), lambda connection: _executemany(connection, frames))
     with reading(source) as connection:
         files = {table: copied_out(connection, table.name) for table in tables}
-        return lambda: _timed(make(), lambda connection: _copy(connection, files))
+        return lambda: _timed_once(make(), lambda connection: _copy(connection, files))
+
+
+def _timed_once(engine: sa.Engine, load: Callable[[sa.Connection], None]) -> float:
+    rest(engine)
+    took = _timed(engine, load)
+    drop(engine)
+    return took
 
 
 def _timed(engine: sa.Engine, load: Callable[[sa.Connection], None]) -> float:

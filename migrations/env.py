@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import context
 
 from recsvc.settings import Settings
-from recsvc.store.engine import is_sqlite, open_engine
+from recsvc.store.engine import WITHOUT_REFERENCES, open_engine
 from recsvc.store.grants import grants_kept
 from recsvc.store.migrate import VERSION_TABLE, be_the_only_migration, only_ours
 from recsvc.store.schema import metadata
@@ -12,28 +12,21 @@ from recsvc.store.schema import metadata
 
 def run(connection: sa.Connection, lock_timeout: float) -> None:
     """Run the migrations on ``connection``."""
-    if is_sqlite(connection):
-        # Batch mode rebuilds tables, which cascades unless foreign keys are off; the pragma does
-        # nothing inside a transaction.
-        connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")
-        connection = connection.execution_options(recsvc_begin="BEGIN IMMEDIATE")
-    try:
-        # Alembic looks up the revision inside this transaction, so it sees what others ran before.
-        with connection.begin():
-            be_the_only_migration(connection, lock_timeout)
-            context.configure(
-                connection=connection,
-                target_metadata=metadata,
-                version_table=VERSION_TABLE,
-                include_name=only_ours,
-                render_as_batch=True,
-                transactional_ddl=True,
-            )
-            with grants_kept(connection):
-                context.run_migrations()
-    finally:
-        if is_sqlite(connection) and not connection.invalidated:
-            connection.connection.cursor().execute("PRAGMA foreign_keys = ON")
+    # Batch mode rebuilds tables on SQLite, which would cascade.
+    connection.execution_options(recsvc_begin="BEGIN IMMEDIATE", **WITHOUT_REFERENCES)
+    # Alembic looks up the revision inside this transaction, so it sees what others ran before.
+    with connection.begin():
+        be_the_only_migration(connection, lock_timeout)
+        context.configure(
+            connection=connection,
+            target_metadata=metadata,
+            version_table=VERSION_TABLE,
+            include_name=only_ours,
+            render_as_batch=True,
+            transactional_ddl=True,
+        )
+        with grants_kept(connection):
+            context.run_migrations()
 
 
 if context.is_offline_mode():

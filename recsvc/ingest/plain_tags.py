@@ -17,7 +17,7 @@ _ALPHABET = set(range(0x20, 0x7F)) - set(b'"') | set(b"\r\n")
 #: One for each byte that no plain line has.
 _UNUSUAL = bytes(byte not in _ALPHABET for byte in range(256))
 #: A plain line without its LF.
-_PATTERN = re.compile(rb"[0-9]{1,18},[0-9]{1,18},[ !#-+\--~]+,[0-9]{1,12}\r?")
+_PATTERN = re.compile(rb"[0-9]{1,18},[0-9]{1,18},[ !#-+\--~]{1,%d},[0-9]{1,12}\r?" % LONGEST_TAG)
 _FIELDS = ("user_id", "movie_id", "tag", "tagged_at")
 _TEXTS = dict.fromkeys(_FIELDS, pa.string())
 
@@ -30,12 +30,12 @@ class PlainTags:
 
     def parse(self, block: bytes, movies: KnownMovies) -> PlainBlock:
         """Parse those lines of a block that are plain and good."""
-        lines = _Lines(block)
+        lines = _BlockLines(block)
         plain = lines.without_unusual_bytes()
         rows = _as_a_whole(lines.joined(plain))
         if rows is None or len(rows) != np.count_nonzero(plain):
-            matches = [_PATTERN.fullmatch(lines[place]) is not None for place in range(len(lines))]
-            plain = np.array(matches, dtype=np.bool_)
+            for place in np.flatnonzero(plain).tolist():
+                plain[place] = _PATTERN.fullmatch(lines[place]) is not None
             rows = _converted(lines.joined(plain))
         good = _good(rows, movies)
         plain[plain] = good
@@ -43,7 +43,7 @@ class PlainTags:
         return PlainBlock(len(lines), rows if good.all() else rows.loc[good], left)
 
 
-class _Lines:
+class _BlockLines:
     """The lines of a block, the last of which need not have an end."""
 
     def __init__(self, block: bytes) -> None:

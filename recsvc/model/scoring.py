@@ -126,7 +126,9 @@ class _Scorer:
         """Scores of all items, shape ``(users.size, n_items)``, valid until the next call."""
         strips = _whole_strips(users.size)
         np.take(self._user_factors, users, axis=0, out=self._users[: users.size], mode="clip")
-        np.matmul(self._users[:strips], self._item_factors, out=self._scores[:strips])
+        # BLAS has no faster way for one factor, as popularity is, than for dozens.
+        product = np.multiply if self._users.shape[1] == 1 else np.matmul
+        product(self._users[:strips], self._item_factors, out=self._scores[:strips])
         return self._scores[: users.size]
 
 

@@ -56,8 +56,8 @@ def insert(
     columns = [str(name) for name in first.columns]
     chunks = _chunks(chain([first], frames))
     if is_sqlite(connection):
-        into = f"INSERT INTO {table.name} ({_names(columns)})"
-        return _executemany(connection, into, "", _referring(connection, table, chunks))
+        statement = f"INSERT INTO {table.name} ({_names(columns)})"
+        return _executemany(connection, statement, "", _referring(connection, table, chunks))
     return _copy(connection, table, into or table.name, columns, chunks, frozen=frozen)
 
 
@@ -150,26 +150,28 @@ def _on_conflict(table: sa.Table, columns: list[str]) -> str:
 def _referring(
     connection: sa.Connection, table: sa.Table, chunks: Iterator[pd.DataFrame]
 ) -> Iterator[pd.DataFrame]:
-    """Pass on chunks, having checked their references if SQLite does not.
+    """Have references checked as chunks pass, if SQLite does not; none of them may be missing.
 
     Raises:
         IntegrityError: a row refers to nothing.
     """
     if connection.exec_driver_sql("PRAGMA foreign_keys").scalar():
-        yield from chunks
-        return
-    known = {
-        key.parent.name: pd.Index(list(connection.scalars(sa.select(key.column))), dtype="int64")
+        return chunks
+    known: dict[str, pd.Index[Any]] = {
+        key.parent.name: pd.Index(np.fromiter(connection.scalars(sa.select(key.column)), np.int64))
         for key in table.foreign_keys
     }
-    for chunk in chunks:
-        for name, ids in known.items():
-            if np.any(ids.get_indexer(chunk[name].to_numpy()) < 0):
-                cause = sqlite3.IntegrityError(
-                    f"{table.name}.{name} refers to a row that is missing"
-                )
-                raise sa.exc.IntegrityError(f"INSERT INTO {table.name}", None, cause)
-        yield chunk
+    return (_checked(table, known, chunk) for chunk in chunks)
+
+
+def _checked(
+    table: sa.Table, known: dict[str, "pd.Index[Any]"], chunk: pd.DataFrame
+) -> pd.DataFrame:
+    for name, ids in known.items():
+        if np.any(ids.get_indexer(pd.Index(chunk[name])) < 0):
+            cause = sqlite3.IntegrityError(f"{table.name}.{name} refers to a row that is not there")
+            raise sa.exc.IntegrityError(f"INSERT INTO {table.name}", None, cause)
+    return chunk
 
 
 def _executemany(

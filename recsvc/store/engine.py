@@ -36,6 +36,8 @@ _DISK_FULL = "53100"  # https://www.postgresql.org/docs/current/errcodes-appendi
 _NO_RIGHT, _READ_ONLY = "42501", "25006"
 
 _IMMEDIATE = {"recsvc_begin": "BEGIN IMMEDIATE"}
+#: Execution options of a transaction in which SQLite does not enforce foreign keys.
+WITHOUT_REFERENCES = {"recsvc_foreign_keys": "OFF"}
 
 
 def open_engine(url: sa.URL, *, create: bool = False) -> sa.Engine:
@@ -94,7 +96,6 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     # pysqlite would otherwise begin transactions by itself, and not before DDL.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    connection.execute("PRAGMA foreign_keys = ON")
     try:
         connection.execute("PRAGMA journal_mode = WAL")
     except sqlite3.DatabaseError as error:
@@ -109,7 +110,10 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("recsvc_begin", "BEGIN"))
+    options = connection.get_execution_options()
+    # Of no effect within a transaction, and it stays as it is from one to the next.
+    connection.exec_driver_sql(f"PRAGMA foreign_keys = {options.get('recsvc_foreign_keys', 'ON')}")
+    connection.exec_driver_sql(options.get("recsvc_begin", "BEGIN"))
 
 
 def _name_what_operators_mend(context: ExceptionContext) -> None:
@@ -230,25 +234,15 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 @contextmanager
 def loading(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Open a transaction for writing source rows by the million, with :mod:`recsvc.store.bulk`.
+    """Open a transaction for writing source rows by the million, through :mod:`recsvc.store.bulk`.
 
     SQLite looks up each reference of each row, which takes as long as all else. Here it does not,
-    and ``bulk`` checks references by the column.
+    and ``bulk`` checks references by the column; of what is written in other ways nobody does.
     """
-    if not is_sqlite(engine):
-        with writing(engine) as connection:
-            yield connection
-        return
     with engine.connect() as connection:
-        driver = connection.connection.cursor()
-        driver.execute("PRAGMA foreign_keys = OFF")  # which has no effect within a transaction
-        try:
-            connection.execution_options(**_IMMEDIATE)
-            with connection.begin():
-                yield connection
-        finally:
-            driver.execute("PRAGMA foreign_keys = ON")
-            driver.close()
+        connection.execution_options(**_IMMEDIATE, **WITHOUT_REFERENCES)
+        with connection.begin():
+            yield connection
 
 
 def is_sqlite(connection: sa.Connection | sa.Engine) -> bool:

@@ -17,24 +17,27 @@ _TABLES = {"ratings.csv": schema.ratings, "tags.csv": schema.tags}
 
 
 def settle(engine: sa.Engine, files: Sequence[FileChanges]) -> None:
-    """Vacuum the tables that a committed ingest has filled, or more than doubled (PostgreSQL).
+    """Vacuum the tables of which a committed ingest has brought at least half (PostgreSQL).
 
     Until somebody has noted on each page that its rows are committed, whoever reads it looks that
     up and then writes the page. The first reading of 25 million ratings takes twice as long by it.
 
-    Nothing but that depends on it: where PostgreSQL refuses, autovacuum does it some day.
+    Nothing but that depends on it. Where it fails, or PostgreSQL passes it over because the table
+    is somebody else's or somebody else vacuums it, autovacuum does it some day.
     """
-    tables = [
-        _TABLES[file.file].name
+    loaded = {
+        _TABLES[file.file].name: file.inserted
         for file in files
-        if file.file in _TABLES and file.inserted > max(LARGE_LOAD, file.updated + file.unchanged)
-    ]
-    if is_sqlite(engine) or not tables:
+        if file.file in _TABLES and file.inserted >= LARGE_LOAD
+    }
+    if is_sqlite(engine) or not loaded:
         return
     try:
         with engine.connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
-            connection.exec_driver_sql(f"VACUUM (SKIP_LOCKED) {', '.join(tables)}")
+            for name, rows in loaded.items():
+                if 2 * rows >= _estimated_rows(connection, name):
+                    connection.exec_driver_sql(f"VACUUM (SKIP_LOCKED) {name}")
     except (sa.exc.DBAPIError, RecsvcError) as error:
         said = error.orig if isinstance(error, sa.exc.DBAPIError) else error
         log.warning(
@@ -42,3 +45,9 @@ def settle(engine: sa.Engine, files: Sequence[FileChanges]) -> None:
             "vacuum: %s",
             said,
         )
+
+
+def _estimated_rows(connection: sa.Connection, name: str) -> float:
+    """Return how many rows PostgreSQL thinks a table has; a first load has told it."""
+    query = sa.text("SELECT reltuples FROM pg_class WHERE oid = CAST(:name AS regclass)")
+    return float(connection.scalar(query, {"name": name}) or 0)

@@ -38,14 +38,14 @@ def read_catalogue(database: Snapshot) -> tuple[Int64, Mask]:
 
 def read_ratings(database: Snapshot, positive_rating: float) -> Iterator[RatingBatch]:
     """Yield all ratings, in no particular order: whoever needs one sorts integers, not rows."""
-    positive = (ratings.c.rating >= sa.bindparam("threshold", positive_rating)).label("positive")
-    query = sa.select(ratings.c.user_id, ratings.c.movie_id, ratings.c.rated_at, positive)
+    positive = sa.cast(ratings.c.rating >= sa.bindparam("threshold", positive_rating), sa.Integer)
+    # One number for both: to pack a number of each row is what takes the time.
+    shifted = ratings.c.rated_at.bitwise_lshift(sa.literal(1, sa.Integer))
+    both = shifted.bitwise_or(positive).label("rated_at_and_positive")
+    query = sa.select(ratings.c.user_id, ratings.c.movie_id, both)
     for batch in database.batches(query, packed_by=ratings.c.user_id):
-        user_ids, movie_ids, rated_at, flags = (
-            column.to_numpy(zero_copy_only=False) for column in batch.columns
-        )
-        # A copy: a view, if it is kept, keeps all columns of its batch.
-        yield RatingBatch(user_ids, movie_ids, rated_at.copy(), flags.astype(np.bool_))
+        user_ids, movie_ids, numbers = (column.to_numpy() for column in batch.columns)
+        yield RatingBatch(user_ids, movie_ids, numbers >> 1, (numbers & 1).astype(np.bool_))
 
 
 def read_genres(database: Snapshot) -> pd.DataFrame:

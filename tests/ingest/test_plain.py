@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recsvc.errors import SourceDataError
-from recsvc.ingest import reading, source_file
+from recsvc.ingest import plain_tags, reading, source_file
 from recsvc.ingest.formats import RATINGS, TAGS, Row, require_movie
 from recsvc.ingest.parsed import Reject
 from recsvc.ingest.plain import KnownMovies
@@ -237,26 +237,29 @@ def test_plain_tags_leave_nothing_to_be_looked_at() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("line", "kind"),
-    [
-        (b'2,2,"a, b",6', "quoted"),
-        ("2,2,\u00e9,6".encode(), "not ASCII"),
-        (b"2,2,a\tb,6", "a control character"),
-        (b"2,9,a,6", "an unknown movie"),
-        (b"2,2,a, b,6", "one value too many"),
-        (b"0x2,2,a,6", "not a number"),
-        (b"", "blank"),
-        (b"2,2,a\rb,6", "a carriage return alone"),
-    ],
-)
+UNUSUAL = {
+    "quoted": b'2,2,"a, b",6',
+    "not ASCII": "2,2,\u00e9,6".encode(),
+    "a control character": b"2,2,a\tb,6",
+    "an unknown movie": b"2,9,a,6",
+    "one value too many": b"2,2,a, b,6",
+    "not a number": b"0x2,2,a,6",
+    "longer than what Arrow reads at a time": b"2,2," + b"x" * 3_000_000 + b",6",
+    "a carriage return alone": b"2,2,a\rb,6",
+    "blank": b"",
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_an_unusual_tag_leaves_only_itself_to_be_looked_at(
-    line: bytes, kind: str, place: int
+    kind: str, place: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if list(UNUSUAL).index(kind) < 4:
+        monkeypatch.setattr(plain_tags, "_PATTERN", None)  # no line is looked at by itself
     lines = [b"1,1,x,5", b"3,7,y,7"]
-    lines.insert(place, line)
-    for end in (b"", b"\n") if line else (b"\n",):
+    lines.insert(place, UNUSUAL[kind])
+    for end in (b"", b"\n") if UNUSUAL[kind] else (b"\n",):
         n_lines, rows, others = PlainTags().parse(b"\n".join(lines) + end, MOVIES)
-        assert (n_lines, others) == (3, [(place, line)]), kind
+        assert (n_lines, others) == (3, [(place, UNUSUAL[kind])])
         assert rows["tag"].tolist() == ["x", "y"]

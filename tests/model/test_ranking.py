@@ -39,11 +39,13 @@ def joined(blocks: Iterable[RankedBlock]) -> RankedBlock:
     )
 
 
-def integer_factors(seed: int, n_users: int, n_items: int, largest: int = 2) -> Factors:
+def integer_factors(
+    seed: int, n_users: int, n_items: int, largest: int = 2, n_factors: int = 4
+) -> Factors:
     rng = np.random.default_rng(seed)
     return Factors(
         *(
-            rng.integers(-largest, largest + 1, (rows, 4)).astype(np.float32)
+            rng.integers(-largest, largest + 1, (rows, n_factors)).astype(np.float32)
             for rows in (n_users, n_items)
         )
     )
@@ -64,6 +66,7 @@ nothing_seen = sparse.csr_array
     n_items=st.integers(1, 500),
     n=st.integers(1, 130),
     largest=st.sampled_from([0, 1, 3, 100]),
+    n_factors=st.sampled_from([1, 2, 4]),
     seen_share=st.sampled_from([0.0, 0.1, 0.9, 1.0]),
     available_share=st.sampled_from([0.0, 0.5, 1.0]),
     threads=st.integers(1, 3),
@@ -76,12 +79,13 @@ def test_equals_a_full_stable_sort(
     n_items: int,
     n: int,
     largest: int,
+    n_factors: int,
     seen_share: float,
     available_share: float,
     threads: int,
     block_rows: int | None,
 ) -> None:
-    factors = integer_factors(seed, n_users, n_items, largest)
+    factors = integer_factors(seed, n_users, n_items, largest, n_factors)
     exclude = seen(seed + 1, n_users, n_items, seen_share)
     available = np.random.default_rng(seed + 2).random(n_items) < available_share
 

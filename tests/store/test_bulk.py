@@ -1,6 +1,7 @@
 """Whole columns into the database arrive as they are."""
 
 import math
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from recsvc.errors import DatabaseUnreachableError
+from recsvc.signals import Stopped
 from recsvc.store import bulk, migrate, schema
 from recsvc.store.bulk import STATEMENT_ROWS, fill, insert, upsert
 from recsvc.store.engine import is_sqlite, loading, reading, reading_at_one_moment, writing
@@ -344,6 +346,30 @@ def test_a_row_that_refers_to_nothing_is_refused_wherever_it_stands(
     with pytest.raises(sa.exc.IntegrityError), loading(catalogue) as connection:
         write(connection, ratings, rows)
     assert raters(catalogue) == []
+
+
+@pytest.mark.parametrize("moment", ["DELETE FROM ratings", "SELECT users.user_id"])
+def test_a_stop_signal_in_a_statement_ends_a_load_as_what_it_is(
+    catalogue: sa.Engine, moment: str
+) -> None:
+    if "users" in moment and not is_sqlite(catalogue):
+        pytest.skip("PostgreSQL checks references itself")
+    with writing(catalogue) as connection:
+        insert(connection, ratings, some_ratings([1, 2]))
+
+    @sa.event.listens_for(catalogue, "after_cursor_execute")
+    def _stop(*arguments: object) -> None:
+        if str(arguments[2]).startswith(moment):
+            raise Stopped(signal.SIGTERM)
+
+    def replace(connection: sa.Connection) -> None:
+        insert(connection, ratings, some_ratings([3]))
+        connection.execute(sa.delete(ratings))
+
+    with pytest.raises(Stopped), loading(catalogue) as connection:
+        replace(connection)
+    sa.event.remove(catalogue, "after_cursor_execute", _stop)
+    assert raters(catalogue) == [1, 2]
 
 
 def test_references_are_enforced_again_after_a_load_and_after_one_that_failed(

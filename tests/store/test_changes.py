@@ -56,6 +56,17 @@ def test_rows_are_new_changed_or_unchanged_by_key_and_by_value(
     assert changes.unchanged == sum(existing.get(key) == value for key, value in incoming.items())
 
 
+@given(rows=tables.filter(bool), other=values, place=st.integers(0, 7))
+def test_rows_that_are_there_in_the_same_order_are_unchanged_but_for_the_one_that_is_not(
+    rows: Rows, other: Values, place: int
+) -> None:
+    changes = compare(frame(rows), frame(rows), KEY)
+    assert (len(changes.inserted), len(changes.updated), changes.unchanged) == (0, 0, len(rows))
+    key = list(rows)[place % len(rows)]
+    changes = compare(frame(rows), frame(rows | {key: other}), KEY)
+    assert unframed(changes.updated) == ({} if rows[key] == other else {key: other})
+
+
 def test_the_order_of_either_side_makes_no_difference() -> None:
     rows: Rows = {(user, "a"): (user, 0.5, "x") for user in range(50)}
     changes = compare(frame(rows).sample(frac=1, random_state=1), frame(rows), KEY)
@@ -68,4 +79,4 @@ def test_keys_of_more_combinations_than_64_bits_are_kept_apart() -> None:
     shifted = rows.assign(h=rows["h"] + 1)
     changes = compare(rows, shifted, names)
     assert (len(changes.inserted), changes.unchanged) == (400, 0)
-    assert compare(rows, rows, names).unchanged == 400
+    assert compare(rows.iloc[::-1], rows, names).unchanged == 400
