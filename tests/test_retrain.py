@@ -556,13 +556,15 @@ class TestVerification:
         if published.url.drivername == "sqlite":
             pytest.skip("SQLite has no partitions")
         for name in ("recommendations", "similar_movies"):
-            pages = published.rows(
-                "SELECT relpages, relallvisible FROM pg_class WHERE relname LIKE :name"
-                " AND relkind = 'r'",
+            settled = published.rows(
+                "SELECT relallvisible FROM pg_class WHERE relname LIKE :name AND relkind = 'r'",
                 name=f"{name}_run_%",
             )
-            assert pages
-            assert all(count == visible > 0 for count, visible in pages)
+            # A table may have grown by more pages than its rows took.
+            with_rows = published.rows(
+                f"SELECT count(DISTINCT (ctid::text::point)[0]) FROM {name} GROUP BY run_id"
+            )
+            assert settled == with_rows != []
 
     def test_a_rating_that_arrives_during_the_run_is_no_mistake(
         self, own: Prepared, tmp_path: Path

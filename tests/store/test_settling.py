@@ -49,10 +49,14 @@ def test_whoever_reads_first_after_a_first_load_finds_every_page_settled(
         pytest.skip("SQLite has no pages to settle")
     ingest_folder(engine, large_folder)
     with reading(engine) as connection:
-        pages, settled = connection.execute(
-            sa.text("SELECT relpages, relallvisible FROM pg_class WHERE relname = 'ratings'")
-        ).one()
-    assert pages == settled > 0
+        settled = connection.scalar(
+            sa.text("SELECT relallvisible FROM pg_class WHERE relname = 'ratings'")
+        )
+        # A table may have grown by more pages than its rows took.
+        with_rows = connection.scalar(
+            sa.text("SELECT count(DISTINCT (ctid::text::point)[0]) FROM ratings")
+        )
+    assert settled >= with_rows > 0
 
 
 def test_neither_a_dry_run_nor_files_that_are_there_already_vacuum(
