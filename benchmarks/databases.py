@@ -74,9 +74,11 @@ def databases(name: str, scratch: Path) -> Iterator[MakeEngine]:
             migrate.upgrade(engine)
             return engine
 
-        yield make
-        for engine in made:
-            drop(engine)
+        try:
+            yield make
+        finally:
+            for engine in made:
+                drop(engine)
 
 
 def drop(engine: sa.Engine) -> None:
@@ -88,7 +90,9 @@ def drop(engine: sa.Engine) -> None:
         for file in path.parent.glob(f"{path.name}*"):
             file.unlink()
     else:
-        _administer(url.set(database="postgres"), f"DROP DATABASE IF EXISTS {url.database}")
+        _administer(
+            url.set(database="postgres"), f"DROP DATABASE IF EXISTS {url.database} WITH (FORCE)"
+        )
 
 
 def rest(engine: sa.Engine) -> None:

@@ -138,6 +138,7 @@ def _pandas_load(source: sa.Engine, make: MakeEngine) -> float:
     with writing(engine) as connection:
         for table, frame in zip((users, movies), parents, strict=True):
             insert(connection, table, frame)
+    rest(engine)
     with engine.begin() as connection:
         took = seconds(lambda: rows.to_sql("ratings", connection, if_exists="append", index=False))
     drop(engine)

@@ -26,7 +26,7 @@ def settle(engine: sa.Engine, files: Sequence[FileChanges]) -> None:
     is somebody else's or somebody else vacuums it, autovacuum does it some day.
     """
     loaded = {
-        _TABLES[file.file].name: file.inserted
+        _TABLES[file.file].name: (file.inserted, file.updated + file.unchanged)
         for file in files
         if file.file in _TABLES and file.inserted >= LARGE_LOAD
     }
@@ -35,8 +35,8 @@ def settle(engine: sa.Engine, files: Sequence[FileChanges]) -> None:
     try:
         with engine.connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
-            for name, rows in loaded.items():
-                if 2 * rows >= _estimated_rows(connection, name):
+            for name, (inserted, there) in loaded.items():
+                if 2 * inserted >= max(inserted + there, _estimated_rows(connection, name)):
                     connection.exec_driver_sql(f"VACUUM (SKIP_LOCKED) {name}")
     except (sa.exc.DBAPIError, RecsvcError) as error:
         said = error.orig if isinstance(error, sa.exc.DBAPIError) else error

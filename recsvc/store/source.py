@@ -40,7 +40,7 @@ def read_ratings(database: Snapshot, positive_rating: float) -> Iterator[RatingB
     """Yield all ratings, in no particular order: whoever needs one sorts integers, not rows."""
     positive = sa.cast(ratings.c.rating >= sa.bindparam("threshold", positive_rating), sa.Integer)
     # One number for both: to pack a number of each row is what takes the time.
-    shifted = ratings.c.rated_at.bitwise_lshift(sa.literal(1, sa.Integer))
+    shifted = ratings.c.rated_at.bitwise_lshift(sa.literal_column("1", sa.Integer))
     both = shifted.bitwise_or(positive).label("rated_at_and_positive")
     query = sa.select(ratings.c.user_id, ratings.c.movie_id, both)
     for batch in database.batches(query, packed_by=ratings.c.user_id):
