@@ -26,6 +26,7 @@ from recsvc.settings import Recipe
 from recsvc.store.bulk import insert
 from recsvc.store.engine import reading, writing
 from recsvc.store.schema import links, movie_genres, movies, ratings, tags, users
+from recsvc.store.settling import settle
 from recsvc.training_data import load_training_data
 
 TABLES = (users, movies, movie_genres, links, ratings, tags)
@@ -60,7 +61,7 @@ def _compare(
 ) -> None:
     n_ratings = rows_in(data)
     source = make()
-    ingest_folder(source, data)
+    _ingest(source, data)
     loaded = [source]
 
     def load() -> float:
@@ -71,7 +72,7 @@ def _compare(
 
     def ingest(folder: Path) -> float:
         rest(source)
-        return n_ratings / seconds(lambda: ingest_folder(loaded[0], folder))
+        return n_ratings / seconds(lambda: _ingest(loaded[0], folder))
 
     raw = raw_load(source, make, TABLES)
     speeds = alternate(
@@ -99,6 +100,11 @@ def _compare(
         peak = command(url, "ingest", str(folder)).peak_mib
         report.state(f"{name}: peak memory of the {what}: {peak:,} MiB.")
     _compare_training(report, name, source, repetitions)
+
+
+def _ingest(engine: sa.Engine, folder: Path) -> None:
+    """Do what ``recsvc ingest`` does."""
+    settle(engine, ingest_folder(engine, folder).files)
 
 
 def _compare_training(report: Report, name: str, engine: sa.Engine, repetitions: int) -> None:

@@ -1,6 +1,7 @@
 """The commands: data on stdout, everything else on stderr, and an exit code for each outcome."""
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -108,6 +109,20 @@ class TestFirstSteps:
         recsvc("db", "upgrade")
         report = recsvc("ingest", tmp_path / "made", "--json").json
         assert {row["file"]: row["inserted"] for row in report["files"]}["ratings.csv"] == 500
+
+    def test_whoever_stops_what_follows_an_ingest_has_read_that_all_is_there(
+        self, recsvc: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        recsvc("db", "upgrade")
+        files = taste.write_files(tmp_path / "files")
+        monkeypatch.setattr(
+            "recsvc.cli.data.settle", lambda *_: signal.raise_signal(signal.SIGTERM)
+        )
+        assert recsvc("ingest", files, "--dry-run").code == 0, "nothing follows"
+        stopped = recsvc("ingest", files)
+        assert stopped.code == 143
+        assert "Ingest 1: 712 rows changed." in stopped.out
+        assert recsvc("status", "--json").json["rows"]["ratings"] > 0
 
     def test_a_dry_run_changes_nothing(self, recsvc: Commands, tmp_path: Path) -> None:
         recsvc("db", "upgrade")

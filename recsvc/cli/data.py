@@ -9,8 +9,9 @@ import typer
 from recsvc import display
 from recsvc.cli.application import Json, app, engine_at_head
 from recsvc.ingest.download import NAMES, download
-from recsvc.ingest.folder import ingest_folder, present_files
+from recsvc.ingest.folder import IngestReport, ingest_folder, present_files
 from recsvc.ingest.synthetic import write_synthetic
+from recsvc.store.settling import settle
 
 
 @app.command("ingest")
@@ -34,6 +35,12 @@ def ingest_command(
         report = ingest_folder(
             engine, folder, max_rejects=max_rejects, dry_run=dry_run, on_bytes=on_bytes
         )
+    _print_report(report, dry_run=dry_run, as_json=as_json)
+    if report.ingest_id is not None:
+        settle(engine, report.files)  # whoever stops this has read that all is ingested
+
+
+def _print_report(report: IngestReport, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         display.print_json(asdict(report))
         return

@@ -21,7 +21,6 @@ from recsvc.ingest.source_file import SourceFile
 from recsvc.store.changes import Changes
 from recsvc.store.engine import loading, reading
 from recsvc.store.ingest_log import FileChanges, lock_sources, record_ingest
-from recsvc.store.settling import settle
 from recsvc.store.snapshot import Snapshot, snapshot
 from recsvc.store.source_rows import find_changes, known_movie_ids, write_changes
 
@@ -80,7 +79,6 @@ def ingest_folder(
         ingest_id = record_ingest(
             connection, source, started_at, files, rows, _newest_rating(parsed)
         )
-    settle(engine, files)
     return IngestReport(ingest_id, files, rejects)
 
 
