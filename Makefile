@@ -101,7 +101,7 @@ wheel: $(READY)  ## build dist/recsvc-*.whl with the locked build dependencies
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-annotate
 
-lock: $(READY)  ## resolve the dependencies again (needs uv in .venv: pip install uv)
+lock:  ## resolve the dependencies again (needs uv in .venv: pip install uv)
 	@test -x $(BIN)/uv || { echo "make lock needs uv: $(BIN)/python -m pip install uv" >&2; exit 1; }
 	$(LOCK) --group build -o requirements/build.lock
 	$(LOCK) pyproject.toml -o requirements/runtime.lock
