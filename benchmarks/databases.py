@@ -11,9 +11,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from recsvc.store import migrate
-from recsvc.store.engine import is_sqlite, open_engine, reading
-from recsvc.store.schema import ratings
+from recsvc.store.administration import migrate
+from recsvc.store.contract.tables import ratings
+from recsvc.store.database.engine import is_sqlite, open_engine, reading
 
 MakeEngine = Callable[[], sa.Engine]
 
@@ -21,7 +21,7 @@ MakeEngine = Callable[[], sa.Engine]
 _MEASURED = """
 import contextlib, sys, time
 start = time.perf_counter()
-from recsvc.cli import main
+from recsvc.cli.main import main
 with contextlib.redirect_stdout(sys.stderr):
     try:
         main(sys.argv[1:])

@@ -16,8 +16,8 @@ from measure import Report, alternate, compared, seconds
 from scipy import sparse
 from workload import COMPONENTS, MOVIELENS_25M, Workload, as_hybrid, as_lightfm, make, split
 
-from recsvc.model.evaluation import Evaluation, evaluate
-from recsvc.model.factors import Factors
+from recsvc.model.evaluation.evaluate import Evaluation, evaluate
+from recsvc.model.scores.factors import Factors
 
 K = 10
 TARGET = 100.0

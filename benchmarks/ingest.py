@@ -20,14 +20,14 @@ from lightfm.data import Dataset
 from measure import Report, alternate, compared, seconds
 from raw import raw_load
 
+from recsvc.datasets.synthetic.dataset import write_synthetic
 from recsvc.ingest.folder import ingest_folder
-from recsvc.ingest.synthetic import write_synthetic
+from recsvc.pipeline.load import load_training_data
 from recsvc.settings import Recipe
-from recsvc.store.bulk import insert
-from recsvc.store.engine import reading, writing
-from recsvc.store.schema import links, movie_genres, movies, ratings, tags, users
-from recsvc.store.settling import settle
-from recsvc.training_data import load_training_data
+from recsvc.store.contract.tables import links, movie_genres, movies, ratings, tags, users
+from recsvc.store.database.bulk import insert
+from recsvc.store.database.engine import reading, writing
+from recsvc.store.sources.settling import settle
 
 TABLES = (users, movies, movie_genres, links, ratings, tags)
 NIGHT = 0.01  # share of the ratings that a night changes or adds

@@ -18,9 +18,9 @@ import sqlalchemy as sa
 from databases import MakeEngine, command, databases
 from measure import HERE, PEER_PYTHON, RESULTS, Report, peer_has
 
-from recsvc.ingest.synthetic import write_synthetic
-from recsvc.store.engine import reading
-from recsvc.store.schema import run_phases, runs
+from recsvc.datasets.synthetic.dataset import write_synthetic
+from recsvc.store.contract.tables import run_phases, runs
+from recsvc.store.database.engine import reading
 
 NAMES = ("sqlite", "postgresql")
 SIZES = [100_000, 300_000, 1_000_000]

@@ -18,19 +18,19 @@ from databases import databases
 from measure import Report, alternate, compared, seconds
 from raw import raw_lists
 
+from recsvc.datasets.synthetic.dataset import write_synthetic
 from recsvc.ingest.folder import ingest_folder
-from recsvc.ingest.synthetic import write_synthetic
-from recsvc.model.factors import Factors
-from recsvc.model.ranking import rank
-from recsvc.model.rows import recommendation_rows
-from recsvc.publishing import expectation
+from recsvc.model.ranking.rank import rank
+from recsvc.model.scores.factors import Factors
+from recsvc.pipeline.list_rows import recommendation_rows
+from recsvc.pipeline.load import TrainingData, load_training_data
+from recsvc.pipeline.publish import expectation
 from recsvc.settings import Recipe
-from recsvc.store.ledger import claim_run
-from recsvc.store.output import delete_output, write_output
-from recsvc.store.publication import publish
-from recsvc.store.schema import recommendations
-from recsvc.store.verification import verify_output
-from recsvc.training_data import TrainingData, load_training_data
+from recsvc.store.contract.tables import recommendations
+from recsvc.store.runs.ledger import claim_run
+from recsvc.store.runs.output import delete_output, write_output
+from recsvc.store.runs.publication import publish
+from recsvc.store.runs.verification import verify_output
 
 NAMES = ("sqlite", "postgresql")
 COMPONENTS = 8

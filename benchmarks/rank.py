@@ -27,8 +27,8 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 from workload import COMPONENTS, MOVIELENS_25M, Workload, as_hybrid, as_lightfm, make
 
-from recsvc.model.factors import Factors
-from recsvc.model.ranking import rank, similar_items
+from recsvc.model.ranking.rank import rank, similar_items
+from recsvc.model.scores.factors import Factors
 
 TOP_N, SIMILAR_N = 100, 50
 PRODUCT_ROWS = 1024

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from databases import MakeEngine, drop, rest
 from measure import seconds
 
-from recsvc.store.engine import is_sqlite, loading, reading, writing
-from recsvc.store.schema import recommendations
-from recsvc.store.snapshot import snapshot
+from recsvc.store.contract.tables import recommendations
+from recsvc.store.database.engine import is_sqlite, loading, reading, writing
+from recsvc.store.database.snapshot import snapshot
 
 CHUNK_ROWS = 100_000
 _CREATED = "SELECT sql FROM sqlite_master WHERE name = :name"

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from lightfm import LightFM
 from scipy import sparse
 
-from recsvc.model.factors import Factors
+from recsvc.model.scores.factors import Factors
 
 MOVIELENS_25M = {"n_users": 162_000, "n_items": 59_000}
 COMPONENTS = 64

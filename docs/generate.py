@@ -14,10 +14,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from sqlalchemy.dialects import postgresql, sqlite
 
-from recsvc.cli import app
+from recsvc.cli.main import app
 from recsvc.settings import PRESETS, Recipe, Settings
-from recsvc.store.schema import metadata
-from recsvc.store.views import VIEWS
+from recsvc.store.contract.tables import metadata
+from recsvc.store.contract.views import VIEWS
 
 DOCS = Path(__file__).parent
 

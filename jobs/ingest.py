@@ -2,7 +2,7 @@
 
 import sys
 
-from recsvc.cli import main
+from recsvc.cli.main import main
 
 if __name__ == "__main__":
     main(["ingest", *sys.argv[1:]])

@@ -2,7 +2,7 @@
 
 import sys
 
-from recsvc.cli import main
+from recsvc.cli.main import main
 
 if __name__ == "__main__":
     main(["schedule", *sys.argv[1:]])

@@ -4,10 +4,10 @@ import sqlalchemy as sa
 from alembic import context
 
 from recsvc.settings import Settings
-from recsvc.store.engine import WITHOUT_REFERENCES, open_engine
-from recsvc.store.grants import grants_kept
-from recsvc.store.migrate import VERSION_TABLE, be_the_only_migration, only_ours
-from recsvc.store.schema import metadata
+from recsvc.store.administration.grants import grants_kept
+from recsvc.store.administration.migrate import VERSION_TABLE, be_the_only_migration, only_ours
+from recsvc.store.contract.tables import metadata
+from recsvc.store.database.engine import WITHOUT_REFERENCES, open_engine
 
 
 def run(connection: sa.Connection, lock_timeout: float) -> None:

@@ -1,5 +1,5 @@
 """``python -m recsvc`` is the recsvc command."""
 
-from recsvc.cli import main
+from recsvc.cli.main import main
 
 main()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from recsvc import cli
+from recsvc.cli import main as cli
 from tests.prepared import QUICK
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from recsvc.ingest.synthetic import write_synthetic
+from recsvc.datasets.synthetic.dataset import write_synthetic
 from recsvc.settings import Settings
-from recsvc.store import migrate
-from recsvc.store.engine import open_engine
+from recsvc.store.administration import migrate
+from recsvc.store.database.engine import open_engine
 from tests.databases import PostgresDatabase
 from tests.servers import new_server
 

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable
 
 FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["tests.crash.falling", "tests.store.killed"])
+FORKSERVER.set_forkserver_preload(["tests.survival.falling", "tests.store.administration.killed"])
 
 TIMEOUT_S = 120
 

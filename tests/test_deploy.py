@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from apscheduler.triggers.cron import CronTrigger
 
-from recsvc.nights import Nights
+from recsvc.pipeline.calendar import Nights
 from recsvc.settings import Settings
 
 DEPLOY = Path(__file__).parent.parent / "deploy"

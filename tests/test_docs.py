@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 
 from recsvc import errors
-from recsvc.cli import main
+from recsvc.cli.main import main
 from recsvc.settings import Settings
-from recsvc.store.engine import open_engine
-from recsvc.store.views import VIEWS
+from recsvc.store.contract.views import VIEWS
+from recsvc.store.database.engine import open_engine
 from tests import taste
 
 ROOT = Path(__file__).parent.parent

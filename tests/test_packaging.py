@@ -58,7 +58,7 @@ def test_the_wheel_carries_neither_caches_nor_data(wheel: zipfile.ZipFile) -> No
 
 def test_the_wheel_brings_the_command_and_the_licence(wheel: zipfile.ZipFile) -> None:
     info = f"recsvc-{version()}.dist-info"
-    assert "recsvc = recsvc.cli:main" in wheel.read(f"{info}/entry_points.txt").decode()
+    assert "recsvc = recsvc.cli.main:main" in wheel.read(f"{info}/entry_points.txt").decode()
     assert b"Apache License" in wheel.read(f"{info}/licenses/LICENSE")
 
 
@@ -118,7 +118,7 @@ def test_the_repository_names_no_registry_and_no_machine() -> None:
 WITHOUT_CACHE = """
 from numba.core import caching
 caching.CompileResultCacheImpl._locator_classes = []
-from recsvc.cli import main
+from recsvc.cli.main import main
 main(["--help"])
 """
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from recsvc.cli import main
-from recsvc.store.engine import is_sqlite, reading
-from recsvc.store.schema import metadata, ratings
-from recsvc.store.types import UtcTimestamp
+from recsvc.cli.main import main
+from recsvc.store.contract.tables import metadata, ratings
+from recsvc.store.contract.types import UtcTimestamp
+from recsvc.store.database.engine import is_sqlite, reading
 
 # Half hours, so that no mistake can be taken for a whole one, on either side of UTC.
 ZONES = ("America/St_Johns", "Asia/Kolkata", "UTC")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from measure import HERE, PEER_PYTHON, RESULTS, Peer, peer_has
 
-from recsvc.model.factors import Factors
+from recsvc.model.scores.factors import Factors
 from training.data import Data, load, tiny
 from training.results import Point
 from training.trainers import DEFAULT, TRAINERS, model, ndcg, ndcg_of

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from recsvc.model.dataset import IdMap
-from recsvc.model.features import Features, identity_features, token_features
-from recsvc.model.split import Positives
+from recsvc.model.data.features import Features, identity_features, token_features
+from recsvc.model.data.interactions import IdMap
+from recsvc.model.data.splits import Positives
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.csv
 
-from recsvc.ingest.synthetic import write_synthetic
-from recsvc.model.dataset import Interactions, RatingColumns, build_interactions
-from recsvc.model.features import item_tokens, token_features
-from recsvc.model.split import all_positives, split_leave_last, split_random
+from recsvc.datasets.synthetic.dataset import write_synthetic
+from recsvc.model.data.features import item_tokens, token_features
+from recsvc.model.data.interactions import Interactions, RatingColumns, build_interactions
+from recsvc.model.data.splits import all_positives, split_leave_last, split_random
 from recsvc.settings import Recipe
 from training.data import Data
 

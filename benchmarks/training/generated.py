@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from recsvc.model.dataset import Indices
-from recsvc.model.features import Features
-from recsvc.model.split import Positives
+from recsvc.model.data.features import Features
+from recsvc.model.data.interactions import Indices
+from recsvc.model.data.splits import Positives
 from training.data import Data
 
 N_USERS, N_ITEMS, N_POSITIVES = 162_000, 59_000, 11_900_000

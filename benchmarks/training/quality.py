@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from recsvc.model.hybrid import Start
-from recsvc.model.hyperparameters import Hyperparameters
-from recsvc.model.split import split_positives
+from recsvc.model.data.splits import split_positives
+from recsvc.model.fast.hyperparameters import Hyperparameters
+from recsvc.model.lightfm.fitting import Start
 from training.data import Data, load
 from training.results import Row
 from training.trainers import DEFAULT, TRAINERS, Trainer, model, ndcg

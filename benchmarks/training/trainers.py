@@ -5,11 +5,11 @@ from typing import Literal
 import lightfm
 import numpy as np
 
-from recsvc.model.evaluation import evaluate
-from recsvc.model.factors import Factors
-from recsvc.model.features import identity_features
-from recsvc.model.hybrid import Start, TrainedModel, Training, fit, fit_lightfm
-from recsvc.model.hyperparameters import Hyperparameters
+from recsvc.model.data.features import identity_features
+from recsvc.model.evaluation.evaluate import evaluate
+from recsvc.model.fast.hyperparameters import Hyperparameters
+from recsvc.model.lightfm.fitting import Start, TrainedModel, Training, fit, fit_lightfm
+from recsvc.model.scores.factors import Factors
 from training.data import Data
 
 Trainer = Literal["fast", "lightfm"]

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 import typer
 
-from recsvc import logs
+from recsvc.runtime import logs
 from recsvc.settings import Settings
-from recsvc.store import migrate
-from recsvc.store.engine import open_engine
+from recsvc.store.administration import migrate
+from recsvc.store.database.engine import open_engine
 
 app = typer.Typer(
     help="Nightly recommendations as SQL tables. The database is named by DATABASE_URL.",

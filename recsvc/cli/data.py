@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from recsvc import display
+from recsvc.cli import display
 from recsvc.cli.application import Json, app, engine_at_head
-from recsvc.ingest.download import NAMES, download
+from recsvc.datasets.download import NAMES, download
+from recsvc.datasets.synthetic.dataset import write_synthetic
 from recsvc.ingest.folder import IngestReport, ingest_folder, present_files
-from recsvc.ingest.synthetic import write_synthetic
-from recsvc.store.settling import settle
+from recsvc.store.sources.settling import settle
 
 
 @app.command("ingest")

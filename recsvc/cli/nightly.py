@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from recsvc import display
+from recsvc.cli import display
 from recsvc.cli.application import INT64, Json, app, engine_at_head
-from recsvc.nights import JOB, Nights
+from recsvc.pipeline.calendar import JOB, Nights
 from recsvc.settings import PRESETS, Settings
-from recsvc.store import publication
-from recsvc.store.engine import reading
-from recsvc.store.ledger import last_scheduled
+from recsvc.store.database.engine import reading
+from recsvc.store.runs import publication
+from recsvc.store.runs.ledger import last_scheduled
 
 
 @app.command("retrain")
@@ -36,7 +36,7 @@ def retrain_command(
 
     Example: recsvc retrain --top-n 50
     """
-    from recsvc.retrain import retrain  # noqa: PLC0415 - slow to import, and no other needs it
+    from recsvc.pipeline.retrain import retrain  # noqa: PLC0415 - slow to import, and no other needs it
 
     options = {"seed": seed, "top_n": top_n, "threads": threads}
     given = {name: value for name, value in options.items() if value is not None}
@@ -55,7 +55,7 @@ def schedule_command() -> None:
 
     Example: recsvc schedule
     """
-    from recsvc.scheduler import schedule  # noqa: PLC0415 - no other command needs APScheduler
+    from recsvc.pipeline.scheduler import schedule  # noqa: PLC0415 - no other command needs APScheduler
 
     settings = Settings.read()
     engine = engine_at_head(settings)

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from recsvc import display
-from recsvc.atomic import write_atomically
+from recsvc.cli import display
 from recsvc.cli.application import app, engine_at_head
 from recsvc.errors import UsageError
 from recsvc.report.page import render
-from recsvc.store.clock import database_now
-from recsvc.store.engine import reading_at_one_moment
-from recsvc.store.overview import read_overview
+from recsvc.runtime.files import write_atomically
+from recsvc.store.database.clock import database_now
+from recsvc.store.database.engine import reading_at_one_moment
+from recsvc.store.reading.overview import read_overview
 
 STDOUT = Path("-")
 

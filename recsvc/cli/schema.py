@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from recsvc import display, logs
+from recsvc.cli import display
 from recsvc.cli.application import Json, app, db, engine_at_head, open_database
 from recsvc.errors import ConfigurationError
+from recsvc.runtime import logs
 from recsvc.settings import Settings
-from recsvc.store import migrate
-from recsvc.store.grants import grant_reader
+from recsvc.store.administration import migrate
+from recsvc.store.administration.grants import grant_reader
 
 
 @db.command("upgrade")

@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import typer
 
-from recsvc import display, spreadsheet
+from recsvc.cli import display, spreadsheet
 from recsvc.cli.application import INT64, Csv, Json, Limit, MovieId, UserId, app, engine_at_head
 from recsvc.errors import UsageError
-from recsvc.model.dataset import IdMap
-from recsvc.store import readers
-from recsvc.store.engine import reading
+from recsvc.model.data.interactions import IdMap
+from recsvc.store.database.engine import reading
+from recsvc.store.reading import queries
 
 Form = Literal["table", "json", "csv"]
 
@@ -27,11 +27,11 @@ def _form(as_json: bool, as_csv: bool) -> Form:
     return "json" if as_json else "csv" if as_csv else "table"
 
 
-def _print_data(rows: list[readers.Row], view: str, form: Form) -> None:
+def _print_data(rows: list[queries.Row], view: str, form: Form) -> None:
     if form == "json":
         display.print_json(rows)
     else:
-        display.print_exactly(spreadsheet.as_csv(rows, readers.columns_of(view)))
+        display.print_exactly(spreadsheet.as_csv(rows, queries.columns_of(view)))
 
 
 @app.command()
@@ -41,7 +41,7 @@ def status(as_json: Json = False) -> None:
     Example: recsvc status
     """
     with reading(engine_at_head()) as connection:
-        found = readers.status(connection)
+        found = queries.status(connection)
     if as_json:
         display.print_json(found)
     else:
@@ -85,7 +85,7 @@ def runs(
     """
     form = _form(as_json, as_csv)
     with reading(engine_at_head()) as connection:
-        rows = readers.run_history(connection, limit)
+        rows = queries.run_history(connection, limit)
     if form != "table":
         _print_data(rows, "run_history", form)
     else:
@@ -108,7 +108,7 @@ def metrics(
     """
     form = _form(as_json, as_csv)
     with reading(engine_at_head()) as connection:
-        rows = readers.metrics_of(connection, run_id, segment)
+        rows = queries.metrics_of(connection, run_id, segment)
     if form != "table":
         _print_data(rows, "model_metrics", form)
         return
@@ -142,7 +142,7 @@ def recommend(
     """
     form = _form(as_json, as_csv)
     with reading(engine_at_head()) as connection:
-        rows = readers.recommendations_for(connection, user_id, limit)
+        rows = queries.recommendations_for(connection, user_id, limit)
     if form != "table":
         _print_data(rows, "current_recommendations", form)
     elif rows:
@@ -164,7 +164,7 @@ def similar(
     """
     form = _form(as_json, as_csv)
     with reading(engine_at_head()) as connection:
-        rows = readers.similar_to(connection, movie_id, limit)
+        rows = queries.similar_to(connection, movie_id, limit)
     if form != "table":
         _print_data(rows, "current_similar_movies", form)
     elif rows:
@@ -185,12 +185,12 @@ def explain_command(
     Example: recsvc explain 42 1
     """
     # Slow to import, like all that is compiled, and no other command here needs them.
-    from recsvc.model.archive import from_bytes  # noqa: PLC0415
-    from recsvc.model.explain import explain  # noqa: PLC0415
+    from recsvc.model.lightfm.archive import from_bytes  # noqa: PLC0415
+    from recsvc.model.recommenders.explain import explain  # noqa: PLC0415
 
     with reading(engine_at_head()) as connection:
-        title = readers.title_of(connection, movie_id)
-        archived = from_bytes(readers.archived_model(connection))
+        title = queries.title_of(connection, movie_id)
+        archived = from_bytes(queries.archived_model(connection))
     explanation = explain(
         archived,
         _index_of(archived.users, user_id, "user"),

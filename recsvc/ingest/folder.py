@@ -12,17 +12,17 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from recsvc.checkpoints import checkpoint
 from recsvc.errors import SourceDataError
-from recsvc.ingest.formats import FORMATS, MOVIES, RATINGS, Format
-from recsvc.ingest.parsed import ParsedFile, Reject
-from recsvc.ingest.reading import MovieIds, read_file, storable
-from recsvc.ingest.source_file import SourceFile
-from recsvc.store.changes import Changes
-from recsvc.store.engine import loading, reading
-from recsvc.store.ingest_log import FileChanges, lock_sources, record_ingest
-from recsvc.store.snapshot import Snapshot, snapshot
-from recsvc.store.source_rows import find_changes, known_movie_ids, write_changes
+from recsvc.ingest.files.parsed import ParsedFile, Reject
+from recsvc.ingest.files.reading import MovieIds, read_file, storable
+from recsvc.ingest.files.source_file import SourceFile
+from recsvc.ingest.sources.formats import FORMATS, MOVIES, RATINGS, Format
+from recsvc.runtime.checkpoints import checkpoint
+from recsvc.store.database.engine import loading, reading
+from recsvc.store.database.snapshot import Snapshot, snapshot
+from recsvc.store.sources.changes import Changes
+from recsvc.store.sources.ingest_log import FileChanges, lock_sources, record_ingest
+from recsvc.store.sources.rows import find_changes, known_movie_ids, write_changes
 
 OnBytes = Callable[[str, int], None]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from recsvc.report.blocks import Block, Picture, Section, Table, Text
 from recsvc.report.charts import Bar, Point, bar_chart, line_chart
 from recsvc.report.wording import count, duration, moment
-from recsvc.store.overview import Overview
+from recsvc.store.reading.overview import Overview
 
 MEBIBYTE = 1 << 20
 SHOWN = 10  #: runs and ingests in tables

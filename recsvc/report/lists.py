@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from recsvc.report.blocks import Block, Section, Table
 from recsvc.report.wording import count, figure, percent
-from recsvc.store.overview import Overview
-from recsvc.store.samples import SampleMovie, SampleUser
+from recsvc.store.reading.overview import Overview
+from recsvc.store.reading.samples import SampleMovie, SampleUser
 
 SOURCES = {
     "hybrid": "from the model, by what the user rated",

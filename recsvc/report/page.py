@@ -11,7 +11,7 @@ from markupsafe import Markup
 from recsvc.report import activity, lists, quality
 from recsvc.report.state import facts, gate_table, judge
 from recsvc.report.wording import moment, with_code
-from recsvc.store.overview import Overview
+from recsvc.store.reading.overview import Overview
 
 
 def render(found: Overview, now: datetime) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 from recsvc.report.blocks import Block, Picture, Section, Table, Text
 from recsvc.report.charts import Bar, Point, bar_chart, line_chart
 from recsvc.report.wording import count, figure, percent, with_interval
-from recsvc.store.overview import GATE_K, GATE_METRIC, Overview
-from recsvc.store.readers import Row
+from recsvc.store.reading.overview import GATE_K, GATE_METRIC, Overview
+from recsvc.store.reading.queries import Row
 
 MODELS = ("lightfm_hybrid", "lightfm_cf", "popular")  #: what readers get comes first
 

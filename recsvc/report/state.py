@@ -7,9 +7,9 @@ from typing import Literal
 
 from recsvc.report.blocks import Table
 from recsvc.report.wording import age, count, duration, moment
-from recsvc.store.ledger import is_silent
-from recsvc.store.overview import Overview
-from recsvc.store.readers import Row
+from recsvc.store.reading.overview import Overview
+from recsvc.store.reading.queries import Row
+from recsvc.store.runs.ledger import is_silent
 
 Level = Literal["good", "attention", "bad"]
 

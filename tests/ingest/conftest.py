@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from recsvc.store import schema
-from recsvc.store.engine import reading
+from recsvc.store.contract import tables
+from recsvc.store.database.engine import reading
 
 FILES = {
     "movies": (
@@ -55,7 +55,7 @@ def contents(engine: sa.Engine) -> Callable[..., Contents]:
         found: Contents = {}
         with reading(engine) as connection:
             for name in names or SOURCES:
-                rows = connection.execute(sa.select(schema.metadata.tables[name]))
+                rows = connection.execute(sa.select(tables.metadata.tables[name]))
                 found[name] = sorted(map(tuple, rows), key=repr)
         return found
 

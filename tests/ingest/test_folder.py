@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from recsvc.errors import DiskFullError, SourceDataError
 from recsvc.ingest import folder as ingest
 from recsvc.ingest.folder import IngestReport, ingest_folder, present_files
-from recsvc.store import schema
-from recsvc.store.engine import is_sqlite, writing
-from recsvc.store.snapshot import snapshot
-from recsvc.store.source import read_last_ingest
-from recsvc.store.source_rows import write_changes
+from recsvc.store.contract import tables
+from recsvc.store.database.engine import is_sqlite, writing
+from recsvc.store.database.snapshot import snapshot
+from recsvc.store.sources.rows import write_changes
+from recsvc.store.sources.training_rows import read_last_ingest
 
 MakeFolder = Callable[..., Path]
 Contents = dict[str, list[tuple[Any, ...]]]
@@ -251,7 +251,7 @@ def test_a_withdrawn_movie_stays_withdrawn(
 ) -> None:
     ingest_folder(engine, make_folder())
     with writing(engine) as connection:
-        withdraw = sa.update(schema.movies).where(schema.movies.c.movie_id == 1)
+        withdraw = sa.update(tables.movies).where(tables.movies.c.movie_id == 1)
         connection.execute(withdraw.values(available=False))
     movies = f"{MOVIES}1,Toy Story! (1995),Drama\n4,New,\n"
     ingest_folder(engine, make_folder(movies=movies))
@@ -563,7 +563,7 @@ def test_a_reader_sees_the_old_data_until_the_ingest_is_whole(
     def look_then_record(*arguments: Any) -> int:
         with snapshot(engine) as database:
             seen.append(read_last_ingest(database))
-            seen.append(len(database.frame(sa.select(schema.ratings))))
+            seen.append(len(database.frame(sa.select(tables.ratings))))
         return record(*arguments)
 
     record = ingest.record_ingest

@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recsvc.ingest import source_file
+from recsvc.ingest.files import source_file
 from recsvc.ingest.folder import ingest_folder
-from recsvc.store import bulk, schema
-from recsvc.store.engine import writing
+from recsvc.store.contract import tables
+from recsvc.store.database import bulk
+from recsvc.store.database.engine import writing
 
 Contents = dict[str, Collection[tuple[Any, ...]]]
 
@@ -265,7 +266,7 @@ def test_every_row_is_stored_as_it_was_said_or_rejected_with_its_line(
 
 def empty(engine: sa.Engine) -> None:
     with writing(engine) as connection:
-        for table in reversed(schema.metadata.sorted_tables):
+        for table in reversed(tables.metadata.sorted_tables):
             connection.execute(sa.delete(table))
 
 

@@ -5,7 +5,7 @@ from typing import Any, TypeVar, cast
 
 from numba import njit
 
-from recsvc.compiling import jit
+from recsvc.runtime.compiled import jit
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from recsvc.model.factors import Float32
 from recsvc.model.fast.barrier import (
     TokenColumns,
     add_tokens,
@@ -18,6 +17,7 @@ from recsvc.model.fast.columns import ROW_RANGES, Columns
 from recsvc.model.fast.kernel import Int32, SideState
 from recsvc.model.fast.state import Embeddings
 from recsvc.model.fast.workers import Workers
+from recsvc.model.scores.factors import Float32
 
 
 def has_identity(features: Any) -> bool:

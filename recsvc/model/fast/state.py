@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsvc.model.factors import Float32
 from recsvc.model.fast.compiling import compiled
+from recsvc.model.scores.factors import Float32
 
 
 @compiled

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from recsvc.errors import TrainingDivergedError
-from recsvc.model.factors import Float32
+from recsvc.model.fast.hyperparameters import Hyperparameters
 from recsvc.model.fast.kernel import (
     Catalogue,
     Scratch,
@@ -25,7 +25,7 @@ from recsvc.model.fast.shards import arrange_catalogue, popular_items, split_pos
 from recsvc.model.fast.sides import Side
 from recsvc.model.fast.state import Embeddings, EpochProgress, TrainingSummary, all_finite
 from recsvc.model.fast.workers import Workers
-from recsvc.model.hyperparameters import Hyperparameters
+from recsvc.model.scores.factors import Float32
 
 #: A block in which regularisation shrinks the items by more ends early: the scale of their stored
 #: numbers stays far from what float32 cannot hold.

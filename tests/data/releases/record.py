@@ -16,11 +16,11 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from recsvc.ingest.folder import ingest_folder
-from recsvc.retrain import retrain
+from recsvc.pipeline.retrain import retrain
 from recsvc.settings import Settings
-from recsvc.store import migrate
-from recsvc.store.engine import open_engine
-from recsvc.store.views import VIEWS
+from recsvc.store.administration import migrate
+from recsvc.store.contract.views import VIEWS
+from recsvc.store.database.engine import open_engine
 
 HERE = Path(__file__).parent
 TINY = {"components": 2, "epochs": 2, "top_n": 2, "similar_n": 1, "holdout_last": 1, "threads": 1}

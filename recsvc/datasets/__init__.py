@@ -1,0 +1,1 @@
+"""Data to try recsvc with: MovieLens, and synthetic data of any size."""

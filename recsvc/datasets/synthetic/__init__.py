@@ -1,0 +1,1 @@
+"""MovieLens-shaped data with known structure."""

@@ -1,0 +1,1 @@
+"""Files to records and rows, with the line of whatever is wrong."""

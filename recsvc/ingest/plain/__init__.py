@@ -1,0 +1,1 @@
+"""The fast path for plain lines, which must agree with the record reader."""

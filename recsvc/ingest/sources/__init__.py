@@ -1,0 +1,1 @@
+"""What each source file holds, and what a value in it may be."""

@@ -1,0 +1,1 @@
+"""Interactions, features and splits: the one place where ids and indices meet."""

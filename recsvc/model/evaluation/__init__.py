@@ -1,0 +1,1 @@
+"""How good lists are: metrics, segments, and the gate before publication."""

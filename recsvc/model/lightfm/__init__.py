@@ -1,0 +1,1 @@
+"""LightFM models: configuration, training, embeddings, going on from an earlier run."""

@@ -1,0 +1,1 @@
+"""The line-up: one file for each recommender, and the registry."""

@@ -1,0 +1,1 @@
+"""What a recommender thinks of every item, block by block of users."""

@@ -1,0 +1,1 @@
+"""What everything stands on: threads, compiled functions, files, signals, logs."""

@@ -1,0 +1,1 @@
+"""Migrations, the check of the schema, and grants."""

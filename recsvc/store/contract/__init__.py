@@ -1,0 +1,1 @@
+"""What outsiders see: tables, views, column types."""

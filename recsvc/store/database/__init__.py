@@ -1,0 +1,1 @@
+"""Connections, transactions, bulk transfer: the same on both databases."""

@@ -1,0 +1,77 @@
+"""How ratings from a file relate to those in the database, without holding all of the latter."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from recsvc.runtime.compiled import jit
+from recsvc.store.sources.changes import Changes
+
+
+def compare_ratings(existing: Iterable[pa.RecordBatch], incoming: pd.DataFrame) -> Changes:
+    """Sort incoming ratings into new, changed and unchanged.
+
+    Args:
+        existing: batches of user_id, movie_id, rating and rated_at; fast if they, too, come by user
+            and movie.
+        incoming: the same columns, by user and movie, each pair once.
+    """
+    columns = ("user_id", "movie_id", "rating", "rated_at")
+    new = tuple(incoming[name].to_numpy() for name in columns)
+    there, same = np.zeros((2, len(incoming)), dtype=np.bool_)
+    place = 0
+    for batch in existing:
+        old = tuple(column.to_numpy() for column in batch.columns)
+        place = _mark(new, old, there, same, place)
+    inserted = incoming.loc[~there] if there.any() else incoming
+    return Changes(inserted, incoming.loc[there & ~same], int(np.count_nonzero(same)))
+
+
+@jit(error_model="numpy")
+def _mark(new: Any, old: Any, there: Any, same: Any, place: Any) -> Any:
+    """Mark the rows whose key is among the old ones, and those that are the same throughout.
+
+    ``place`` is where the first old row is expected; returns that of the row after the last one.
+    """
+    users, movies, ratings, times = new
+    old_users, old_movies, old_ratings, old_times = old
+    for row in range(len(old_users)):
+        place = _found_from(users, movies, place, old_users[row], old_movies[row])
+        if (
+            place < len(users)
+            and users[place] == old_users[row]
+            and movies[place] == old_movies[row]
+        ):
+            there[place] = True
+            same[place] = ratings[place] == old_ratings[row] and times[place] == old_times[row]
+            place += 1
+    return place
+
+
+@jit(error_model="numpy")
+def _found_from(users: Any, movies: Any, place: Any, user: Any, movie: Any) -> Any:
+    """Return the first place whose pair is not before a pair, looking close to ``place`` first."""
+    low, high, step = 0, len(users), 1
+    if place > 0 and not _before(users, movies, place - 1, user, movie):
+        high = place - 1
+    else:
+        low = place
+        while low + step <= high and _before(users, movies, low + step - 1, user, movie):
+            low += step
+            step *= 2
+        high = min(high, low + step - 1)
+    while low < high:
+        middle = (low + high) // 2
+        if _before(users, movies, middle, user, movie):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@jit(error_model="numpy")
+def _before(users: Any, movies: Any, place: Any, user: Any, movie: Any) -> Any:
+    return users[place] < user or (users[place] == user and movies[place] < movie)

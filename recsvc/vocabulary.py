@@ -1,0 +1,66 @@
+"""The names that readers filter on, each written once.
+
+Comments of tables and views, documentation, commands and the report take them from here. A name is
+a contract: one that is added needs a migration, because the comments in the database list them.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+# --- models: ``model`` in metrics, models and user_metrics, the simplest first -------------------
+
+POPULAR, LIGHTFM_CF, LIGHTFM_HYBRID = "popular", "lightfm_cf", "lightfm_hybrid"
+MODELS = (POPULAR, LIGHTFM_CF, LIGHTFM_HYBRID)
+
+# --- holdouts: ``protocol`` in metrics ----------------------------------------------------------
+
+ProtocolName = Literal["random", "leave_last", "temporal"]
+PROTOCOLS: tuple[ProtocolName, ...] = get_args(ProtocolName)
+
+# --- figures: ``metric`` in metrics -------------------------------------------------------------
+
+RANK_METRICS = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate")
+METRICS = (*RANK_METRICS, "auc", "coverage", "novelty")
+
+GATE_METRIC, GATE_K = "ndcg", 10  #: what the gate judges by
+KS = (5, 10, 20)  #: lengths of the lists that are evaluated
+
+# --- parts of users and of movies: ``segment`` in metrics ---------------------------------------
+
+ALL = "all"
+ACTIVITY = ("activity:low", "activity:medium", "activity:high")
+POPULARITY = ("popularity:head", "popularity:mid", "popularity:tail", "popularity:cold")
+
+# --- why a list is what it is: ``source`` in recommendations -----------------------------------
+
+HYBRID, COLD_USER, POPULAR_ITEMS = "hybrid", "cold_user", "popular"
+SOURCES = (HYBRID, COLD_USER, POPULAR_ITEMS)  #: the index is the code inside a model
+
+# --- runs ---------------------------------------------------------------------------------------
+
+RunStatus = Literal["running", "published", "refused", "failed", "lost", "skipped"]
+RUN_STATUSES: tuple[RunStatus, ...] = get_args(RunStatus)
+#: With these a run has not dealt with its night: it may be run again.
+UNFINISHED: tuple[RunStatus, ...] = ("failed", "lost")
+
+RETRAIN = "retrain"  #: ``job`` of the scheduled run
+
+PublicationAction = Literal["publish", "rollback"]
+PUBLICATION_ACTIONS: tuple[PublicationAction, ...] = get_args(PublicationAction)
+
+#: Phases of a run, in order. ``fit`` and ``evaluate`` carry a model's name after a colon, or what
+#: else they are done for.
+PHASES = (
+    *("claim", "load", "split", "fit", "evaluate", "gate", "refit"),
+    *("rank", "write", "verify", "publish", "prune"),
+)
+
+
+def alternatives(names: Sequence[str]) -> str:
+    """Return names as a sentence lists them.
+
+    >>> alternatives(("random", "leave_last", "temporal"))
+    'random, leave_last or temporal'
+    """
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
