@@ -105,7 +105,7 @@ lock:  ## resolve the dependencies again (needs uv in .venv: pip install uv)
 	@test -x $(BIN)/uv || { echo "make lock needs uv: $(BIN)/python -m pip install uv" >&2; exit 1; }
 	$(LOCK) --group build -o requirements/build.lock
 	$(LOCK) pyproject.toml -o requirements/runtime.lock
-	$(LOCK) pyproject.toml --group dev -o requirements/dev.lock
+	$(LOCK) pyproject.toml --group dev --constraint requirements/runtime.lock -o requirements/dev.lock
 
 clean:  ## remove everything that make has made, .venv included
 	rm -rf $(VENV) $(PEERS) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -2,14 +2,16 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     Field,
     SecretStr,
     ValidationError,
@@ -21,11 +23,13 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from recsvc.errors import ConfigurationError
+from recsvc.model.data.configuration import MANY, FeatureConfiguration, HoldoutConfiguration
+from recsvc.model.lightfm.configuration import LightfmConfiguration
 
-Protocol = Literal["random", "leave_last", "temporal"]
-Trainer = Literal["lightfm", "fast"]
+PREFIX = "RECSVC_"
 
-_MANY = 1_000_000  # more than anybody wants, and still a number for every library underneath
+#: Variables that others than the settings read: the command's own options, tests, benchmarks.
+ELSEWHERE = re.compile(rf"{PREFIX}(LOG_JSON|(TEST|BENCH)_\w+)")
 
 DRIVERS = {
     "sqlite": "sqlite",
@@ -54,11 +58,17 @@ def _supported_url(secret: SecretStr) -> SecretStr:
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_supported_url)]
 
 
-class Recipe(BaseSettings):
-    """The settings that recommendations depend on; they are recorded with every run."""
+Part = TypeVar("Part", bound=BaseModel)
+
+
+class Recipe(FeatureConfiguration, HoldoutConfiguration, LightfmConfiguration, BaseSettings):
+    """The settings that recommendations depend on; they are recorded with every run.
+
+    Most belong to a part of the model, which declares them with their defaults.
+    """
 
     model_config = SettingsConfigDict(
-        env_prefix="RECSVC_", frozen=True, extra="ignore", allow_inf_nan=False
+        env_prefix=PREFIX, frozen=True, extra="ignore", allow_inf_nan=False
     )
 
     positive_rating: float = Field(
@@ -70,88 +80,25 @@ class Recipe(BaseSettings):
         "rated",
         description="What counts as seen: anything `rated`, or only what was rated `positive`",
     )
-    protocol: Protocol = Field(
-        "leave_last",
-        description="How the holdout is made: `random`, `leave_last` (each user's last positives) "
-        "or `temporal` (one cut in time)",
-    )
-    holdout_fraction: float = Field(
-        0.2, gt=0, lt=1, description="Share of positives held out by `random` and `temporal`"
-    )
-    holdout_last: int = Field(
-        5, ge=1, le=_MANY, description="Positives held out for each user by `leave_last`"
-    )
     seed: int = Field(42, ge=0, lt=2**32, description="Seed of every random number")
-
-    loss: Literal["warp", "bpr"] = Field("warp", description="LightFM's loss")
-    components: int = Field(64, ge=1, le=1024, description="Length of an embedding")
-    learning_rate: float = Field(0.02, gt=0, description="AdaGrad's initial step")
-    max_sampled: int = Field(
-        50, ge=1, le=_MANY, description="WARP: negatives drawn at most for each positive"
-    )
-    item_alpha: float = Field(1e-4, ge=0, description="L2 penalty on movie token embeddings")
-    user_alpha: float = Field(1e-5, ge=0, description="L2 penalty on user token embeddings")
-    epochs: int = Field(25, ge=1, le=_MANY, description="Passes over the positives")
-    normalize_features: bool = Field(
-        False, description="Whether the feature weights of a movie are scaled to sum to one"
-    )
-
-    trainer: Trainer = Field(
-        "fast",
-        description="`fast`: the same bytes at any number of threads; `lightfm`: LightFM's own "
-        "kernel, the same bytes with one thread only",
-    )
-    shards: int = Field(
-        8,
-        ge=1,
-        le=256,
-        description="fast: parts of the users, and of the movies, that train apart within a turn",
-    )
-    blocks_per_epoch: int = Field(
-        0,
-        ge=0,
-        le=4096,
-        description="fast: how often shared tokens are stepped in an epoch; 0 goes by the number "
-        "of positives seen: often in the first epoch, more and more rarely after it",
-    )
-
-    patience: int = Field(
-        0,
-        ge=0,
-        le=_MANY,
-        description="fast: epochs without a better NDCG@10 on a validation slice after which the "
-        "number of epochs is settled; 0 trains all of them",
-    )
-    warm_start: bool = Field(
-        False,
-        description="fast: whether the published model is trained on for a fifth of the epochs, as "
-        "long as the settings stay the same; the lists then depend on the nights before",
-    )
-
     gate_tolerance: float = Field(
         0.01,
         ge=0,
         description="NDCG@10 that a night may lose against the published run on other data",
     )
 
-    min_tag_freq: int = Field(3, ge=1, le=_MANY, description="Tags used less often are left out")
-    max_tags_per_movie: int = Field(20, ge=0, le=_MANY, description="Tags kept for each movie")
-    tag_order: Literal["most_applied", "first_applied"] = Field(
-        "most_applied",
-        description="Which tags a movie keeps: those applied most, or the first in user order",
-    )
-    bias_token: bool = Field(
-        True, description="Whether a movie without genres and tags gets the token `bias:item`"
-    )
-
     @classmethod
     def of_run(cls, recorded: Mapping[str, Any]) -> Self | None:
         """Return the settings that a run recorded; ``None`` if they would not be valid today."""
         try:
-            # Another prefix: tonight's environment has no say in what was recorded.
+            # Another prefix: the environment of this process has no say in what was recorded.
             return cls(_env_prefix="RECORDED_RECSVC_", **recorded)
         except ValidationError:
             return None
+
+    def part(self, kind: type[Part]) -> Part:
+        """Return the settings that a part of the model declares, and no others."""
+        return kind(**self.model_dump(include=set(kind.model_fields)))
 
     def training(self) -> dict[str, Any]:
         """The part that a trained model depends on, whatever is made of it afterwards."""
@@ -178,7 +125,7 @@ class Settings(Recipe):
     keep_runs: int = Field(
         7,
         ge=1,
-        le=_MANY,
+        le=MANY,
         description="Runs whose recommendations, similar movies and arrays are kept",
     )
 
@@ -198,7 +145,7 @@ class Settings(Recipe):
         description="How long writing, prune and migrations wait for a lock that a reader holds",
     )
     attempts: int = Field(
-        6, ge=1, le=_MANY, description="Tries of a phase when the database fails in passing"
+        6, ge=1, le=MANY, description="Tries of a phase when the database fails in passing"
     )
     schedule: str = Field("02:00", description="Time of the nightly run")
     timezone: str = Field("UTC", description="Time zone of the schedule, such as Europe/Berlin")
@@ -245,8 +192,9 @@ class Settings(Recipe):
         """Read the environment; ``overrides`` (from a preset or the command line) win.
 
         Raises:
-            ConfigurationError: naming the first variable that does not hold.
+            ConfigurationError: naming the first variable that does not hold, or does not exist.
         """
+        cls._require_known(os.environ)
         try:
             return cls(**dict(overrides or {}))
         except ValidationError as error:
@@ -255,9 +203,22 @@ class Settings(Recipe):
             if not first["loc"]:
                 raise ConfigurationError(f"{reason}; see docs/settings.md.") from None
             name = str(first["loc"][0])
-            variable = name if name == "DATABASE_URL" else f"RECSVC_{name.upper()}"
+            variable = name if name == "DATABASE_URL" else f"{PREFIX}{name.upper()}"
             message = f"{variable} {reason[0].lower()}{reason[1:]}; see docs/settings.md."
             raise ConfigurationError(message) from None
+
+    @classmethod
+    def _require_known(cls, environment: Iterable[str]) -> None:
+        """Refuse a variable that looks like a setting and is none: its writer meant something."""
+        known = {f"{PREFIX}{name.upper()}" for name in cls.model_fields} - {f"{PREFIX}DATABASE_URL"}
+        for name in sorted(environment):
+            if not name.upper().startswith(PREFIX) or name.upper() in known:
+                continue
+            if ELSEWHERE.fullmatch(name.upper()):
+                continue
+            nearest = get_close_matches(name.upper(), sorted({*known, "DATABASE_URL"}), n=1)
+            meant = f"did you mean {nearest[0]}?" if nearest else "remove it."
+            raise ConfigurationError(f"There is no setting {name}: {meant} See docs/settings.md.")
 
     def recipe(self) -> dict[str, Any]:
         """The part that recommendations depend on, ready for JSON."""

@@ -19,10 +19,13 @@ PROTOCOLS: tuple[ProtocolName, ...] = get_args(ProtocolName)
 
 # --- figures: ``metric`` in metrics -------------------------------------------------------------
 
-RANK_METRICS = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate")
-METRICS = (*RANK_METRICS, "auc", "coverage", "novelty")
+PRECISION, RECALL, NDCG = "precision", "recall", "ndcg"
+MAP, MRR, HIT_RATE = "map", "mrr", "hit_rate"
+RANK_METRICS = (PRECISION, RECALL, NDCG, MAP, MRR, HIT_RATE)  #: of the places of positives
+AUC, COVERAGE, NOVELTY = "auc", "coverage", "novelty"
+METRICS = (*RANK_METRICS, AUC, COVERAGE, NOVELTY)
 
-GATE_METRIC, GATE_K = "ndcg", 10  #: what the gate judges by
+GATE_METRIC, GATE_K = NDCG, 10  #: what the gate judges by
 KS = (5, 10, 20)  #: lengths of the lists that are evaluated
 
 # --- parts of users and of movies: ``segment`` in metrics ---------------------------------------

@@ -17,7 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("recsvc.errors", "recsvc.vocabulary"),
     ("recsvc.runtime",),
     ("recsvc.model.data", "recsvc.store.contract"),
-    ("recsvc.model.scores", "recsvc.store.database"),
+    ("recsvc.model.lightfm.configuration", "recsvc.model.scores", "recsvc.store.database"),
     ("recsvc.model.fast", "recsvc.model.ranking", "recsvc.store.sources"),
     ("recsvc.model.lightfm", "recsvc.model.evaluation", "recsvc.store.runs"),
     ("recsvc.model.recommenders", "recsvc.store.reading", "recsvc.store.administration"),

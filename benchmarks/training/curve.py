@@ -3,7 +3,6 @@
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +35,9 @@ def _ours(data: Data, threads: int) -> Iterator[Point]:
         model(trainer, tiny(), DEFAULT, 0, threads=threads)  # loads compiled code
         for epochs in EPOCHS:
             started = time.perf_counter()
-            trained = model(trainer, data, replace(DEFAULT, epochs=epochs), 0, threads=threads)
+            trained = model(
+                trainer, data, DEFAULT.model_copy(update={"epochs": epochs}), 0, threads=threads
+            )
             seconds = time.perf_counter() - started
             yield Point(NAMES[trainer], epochs, seconds, ndcg(trained, data))
 

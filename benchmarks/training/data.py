@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import sparse
 
 from recsvc.model.data.features import Features, identity_features, token_features
-from recsvc.model.data.interactions import IdMap
+from recsvc.model.data.identifiers import IdMap
 from recsvc.model.data.splits import Positives
 
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from recsvc.model.data.features import Features
-from recsvc.model.data.interactions import Indices
+from recsvc.model.data.identifiers import Indices
 from recsvc.model.data.splits import Positives
 from training.data import Data
 

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from recsvc.model.data.splits import split_positives
-from recsvc.model.fast.hyperparameters import Hyperparameters
+from recsvc.model.lightfm.configuration import LightfmConfiguration
 from recsvc.model.lightfm.fitting import Start
 from training.data import Data, load
 from training.results import Row
@@ -25,7 +25,7 @@ TOLERANCE = 0.002
 NEW_SHARE, EPOCH_SHARE = 0.01, 5
 
 
-def compare(name: str, folder: Path, how: Hyperparameters, seeds: int) -> Row:
+def compare(name: str, folder: Path, how: LightfmConfiguration, seeds: int) -> Row:
     """The paired difference of NDCG@10, with its 95 % interval by Student's t."""
     with _pool() as pool:
         found = {
@@ -80,7 +80,7 @@ def _loaded(folder: Path) -> Data:
     return load(folder)
 
 
-def _score(folder: Path, trainer: Trainer, how: Hyperparameters, seed: int) -> float:
+def _score(folder: Path, trainer: Trainer, how: LightfmConfiguration, seed: int) -> float:
     data = _loaded(folder)
     return ndcg(model(trainer, data, how, seed), data)
 
@@ -89,7 +89,7 @@ def _warm_and_full(folder: Path, seed: int) -> tuple[float, float]:
     data = _loaded(folder)
     before = split_positives(data.positives, NEW_SHARE, seed).train
     former = model("fast", replace(data, positives=before), DEFAULT, seed)
-    fifth = replace(DEFAULT, epochs=DEFAULT.epochs // EPOCH_SHARE)
+    fifth = DEFAULT.model_copy(update={"epochs": DEFAULT.epochs // EPOCH_SHARE})
     start = Start(former.items, former.users, former.epochs)
     warm = model("fast", data, fifth, seed, start=start)
     return ndcg(warm, data), ndcg(model("fast", data, DEFAULT, seed), data)

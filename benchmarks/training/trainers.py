@@ -1,29 +1,27 @@
 """The trainers that are compared, and how good their models are."""
 
-from typing import Literal
-
 import lightfm
 import numpy as np
 
 from recsvc.model.data.features import identity_features
 from recsvc.model.evaluation.evaluate import evaluate
-from recsvc.model.fast.hyperparameters import Hyperparameters
-from recsvc.model.lightfm.fitting import Start, TrainedModel, Training, fit, fit_lightfm
+from recsvc.model.lightfm.configuration import LightfmConfiguration, Trainer
+from recsvc.model.lightfm.fitting import Start, Training, fit, fit_lightfm
+from recsvc.model.lightfm.trained import TrainedModel
 from recsvc.model.scores.factors import Factors
 from training.data import Data
 
-Trainer = Literal["fast", "lightfm"]
 TRAINERS: tuple[Trainer, ...] = ("lightfm", "fast")
 K = 10
 
-DEFAULT = Hyperparameters()
+DEFAULT = LightfmConfiguration()
 #: For large data: regularisation is weaker, since its shrinkage grows with the positives.
-LARGE = Hyperparameters(max_sampled=20, item_alpha=1e-6, user_alpha=1e-6)
+LARGE = LightfmConfiguration(max_sampled=20, item_alpha=1e-6, user_alpha=1e-6)
 
 
-def train(trainer: Trainer, data: Data, how: Hyperparameters, threads: int) -> lightfm.LightFM:
+def train(trainer: Trainer, data: Data, how: LightfmConfiguration, threads: int) -> lightfm.LightFM:
     """Train to LightFM's own object: what a speed is measured of, and nothing else."""
-    training = Training(how, seed=0, threads=threads, trainer=trainer)
+    training = _training(trainer, how, 0, threads)
     users = identity_features(data.positives.shape[0])
     return fit_lightfm(data.positives, data.items, users, training)[0]
 
@@ -31,16 +29,20 @@ def train(trainer: Trainer, data: Data, how: Hyperparameters, threads: int) -> l
 def model(
     trainer: Trainer,
     data: Data,
-    how: Hyperparameters,
+    how: LightfmConfiguration,
     seed: int,
     *,
     threads: int = 1,
     start: Start | None = None,
 ) -> TrainedModel:
     """Train a model to be evaluated."""
-    training = Training(how, seed, threads, trainer)
+    training = _training(trainer, how, seed, threads)
     users = identity_features(data.positives.shape[0])
     return fit(data.positives, data.items, users, training, start=start)
+
+
+def _training(trainer: Trainer, how: LightfmConfiguration, seed: int, threads: int) -> Training:
+    return Training(how.model_copy(update={"trainer": trainer}), seed, threads)
 
 
 def ndcg(trained: TrainedModel, data: Data) -> float:

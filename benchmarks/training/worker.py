@@ -7,7 +7,6 @@ folder of the benchmarks. Prints seconds and processor seconds of each fit, the 
 import json
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from training.data import load, tiny
@@ -18,8 +17,8 @@ def main() -> None:
     """Load compiled code with a few rows, then train as measured."""
     folder, name, epochs, fits, threads, size = sys.argv[1:]
     (trainer,) = (known for known in TRAINERS if known == name)
-    how = replace(LARGE if size == "large" else DEFAULT, epochs=int(epochs))
-    train(trainer, tiny(), replace(how, epochs=1), int(threads))
+    how = (LARGE if size == "large" else DEFAULT).model_copy(update={"epochs": int(epochs)})
+    train(trainer, tiny(), how.model_copy(update={"epochs": 1}), int(threads))
     data = load(Path(folder))
     seconds, processor = [], []
     for _ in range(int(fits)):

@@ -9,7 +9,7 @@ import typer
 from recsvc.cli import display, spreadsheet
 from recsvc.cli.application import INT64, Csv, Json, Limit, MovieId, UserId, app, engine_at_head
 from recsvc.errors import UsageError
-from recsvc.model.data.interactions import IdMap
+from recsvc.model.data.identifiers import IdMap
 from recsvc.store.database.engine import reading
 from recsvc.store.reading import queries
 
@@ -185,8 +185,8 @@ def explain_command(
     Example: recsvc explain 42 1
     """
     # Slow to import, like all that is compiled, and no other command here needs them.
-    from recsvc.model.lightfm.archive import from_bytes  # noqa: PLC0415
-    from recsvc.model.recommenders.explain import explain  # noqa: PLC0415
+    from recsvc.model.recommenders.archive import from_bytes  # noqa: PLC0415
+    from recsvc.model.recommenders.registry import explain  # noqa: PLC0415
 
     with reading(engine_at_head()) as connection:
         title = queries.title_of(connection, movie_id)

@@ -1,7 +1,7 @@
-"""How tonight's models compare: with each other, and with what is in service."""
+"""How the recommenders of the line-up compare: with each other, and with what is in service."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,93 +13,85 @@ from recsvc.model.data.interactions import Interactions
 from recsvc.model.data.splits import Positives, Split, split_positives
 from recsvc.model.evaluation.evaluate import Evaluation, evaluate
 from recsvc.model.evaluation.gate import Decision, Incumbent, decide
-from recsvc.model.fast.early_stopping import EarlyStopping
-from recsvc.model.fast.hyperparameters import Hyperparameters
-from recsvc.model.fast.state import EpochProgress
-from recsvc.model.lightfm.fitting import TrainedModel, Training
-from recsvc.model.recommenders.registry import CF, HYBRID, LINEUP, POPULAR, fit_hybrid, fit_model
-from recsvc.pipeline.load import TrainingData
+from recsvc.model.lightfm.configuration import LightfmConfiguration
+from recsvc.model.recommenders.registry import PUBLISHED, LineupConfiguration, lineup, settled
+from recsvc.model.scores.scores import Scores
+from recsvc.pipeline.load import FeatureSets, TrainingData
 from recsvc.pipeline.run import Run
 from recsvc.settings import Recipe, Settings
 from recsvc.store.runs import ledger
 from recsvc.store.runs.publication import published_epochs, published_user_metrics
+from recsvc.vocabulary import GATE_K, GATE_METRIC, KS, LIGHTFM_CF, POPULAR
 
-KS = (5, 10, 20)
-GATE_METRIC, GATE_K = "ndcg", 10
 VALIDATION_FRACTION = 0.1
 
 
-def training_of(settings: Settings, recipe: Recipe | None = None) -> Training:
-    """Return how to train by ``recipe``, by default tonight's settings."""
+def lineup_configuration(settings: Settings, recipe: Recipe | None = None) -> LineupConfiguration:
+    """Return how the line-up is configured by ``recipe``, by default by the settings themselves."""
     recipe = recipe or settings
-    names = Hyperparameters.__dataclass_fields__
-    chosen = {name: getattr(recipe, name) for name in names}
-    return Training(
-        Hyperparameters(**chosen),
-        seed=recipe.seed,
-        threads=settings.threads,
-        trainer=recipe.trainer,
-        shards=recipe.shards,
-        blocks_per_epoch=recipe.blocks_per_epoch,
+    return LineupConfiguration(
+        lightfm=recipe.part(LightfmConfiguration), seed=recipe.seed, threads=settings.threads
     )
 
 
-def settle_epochs(run: Run, data: TrainingData, train: Positives) -> Training:
-    """Return how to train tonight: with early stopping, for as many epochs as a slice asks for.
+def settle(run: Run, data: TrainingData, train: Positives) -> LineupConfiguration:
+    """Return how the line-up is configured once what a slice of the positives decides is decided.
 
-    A tenth of the training positives is set aside; the epoch with the best NDCG@10 on it is the
-    number of epochs for every fit of the night. The holdout is not looked at.
+    A tenth of the training positives is set aside, and the settings that do best on it by NDCG@10
+    serve for every fit of the run. The holdout is not looked at.
     """
-    training, settings = training_of(run.settings), run.settings
-    if not settings.patience or settings.trainer != "fast":
-        return training
+    configuration, settings = lineup_configuration(run.settings), run.settings
+    if not configuration.settles:
+        return configuration
     with run.phase("fit:epochs") as phase:
         part = split_positives(train, VALIDATION_FRACTION, settings.seed)
-        seen, held_out = part.train.csr(), part.test.csr()
-        known = np.diff(seen.indptr) > 0
-        stopping = EarlyStopping(patience=settings.patience)
+        sliced = data.features.with_positives(part.train)
 
-        def on_epoch(_: EpochProgress, model: TrainedModel) -> bool:
-            nonlocal stopping
-            evaluation = evaluate(
-                model.factors(known),
-                seen,
-                held_out,
-                ks=(GATE_K,),
-                threads=settings.threads,
-                segments=False,
-            )
-            score = float(evaluation.per_user(GATE_METRIC, GATE_K)[1].mean())
-            stopping = stopping.after(score)
-            return stopping.should_stop
+        def judge(scores: Scores) -> float:
+            figures = _gate_figures(scores, part, settings.threads)
+            return float(figures.mean())
 
-        fit_hybrid(part.train, data.items, data.users, training, on_epoch=on_epoch)
-        phase.rows = stopping.best_epoch
-    return _for_epochs(training, max(1, stopping.best_epoch))
+        found = settled(configuration, sliced, judge)
+        phase.rows = found.lightfm.epochs
+    return found
 
 
-def _for_epochs(training: Training, epochs: int) -> Training:
-    return replace(training, hyperparameters=replace(training.hyperparameters, epochs=epochs))
+def _gate_figures(scores: Scores, split: Split, threads: int) -> np.ndarray[Any, Any]:
+    """Return the gate's metric for each user with held-out positives."""
+    evaluation = evaluate(
+        scores,
+        split.train.csr(),
+        split.test.csr(),
+        ks=(GATE_K,),
+        threads=threads,
+        segments=False,
+    )
+    return evaluation.per_user(GATE_METRIC, GATE_K)[1]
 
 
 def evaluate_lineup(
-    run: Run, data: TrainingData, split: Split, training: Training
+    run: Run, data: TrainingData, split: Split, configuration: LineupConfiguration
 ) -> dict[str, Evaluation]:
-    """Fit each model on the same split and store its metrics; none where nothing is held out."""
+    """Fit each recommender on the same split and store its metrics.
+
+    Returns:
+        By name; nothing where nothing is held out.
+    """
     if not len(split.train.rows) or not len(split.test.rows):
         return {}
     train, test = split.train.csr(), split.test.csr()
+    learnable = data.features.with_positives(split.train)
     evaluations: dict[str, Evaluation] = {}
-    for name in LINEUP:
+    for name, recommender in lineup(configuration).items():
         with run.phase(f"fit:{name}") as phase:
-            factors = fit_model(name, split.train, data.items, data.users, training)
+            scores = recommender.fit(learnable).scores
             phase.rows = len(split.train.rows)
         with run.phase(f"evaluate:{name}") as phase:
-            evaluations[name] = evaluate(factors, train, test, ks=KS, threads=run.settings.threads)
+            evaluations[name] = evaluate(scores, train, test, ks=KS, threads=run.settings.threads)
             phase.rows = len(split.test.rows)
             rows = list(_metric_rows(name, run.settings.protocol, evaluations[name]))
             run.record(ledger.record_metrics, rows)
-            if name == HYBRID:
+            if name == PUBLISHED:
                 per_user = _per_user_rows(name, data.interactions, evaluations[name])
                 run.record(ledger.record_user_metrics, per_user)
     return evaluations
@@ -121,36 +113,34 @@ def _per_user_rows(model: str, data: Interactions, evaluation: Evaluation) -> pd
 def find_incumbent(run: Run, data: TrainingData, split: Split, published: sa.Row[Any]) -> Incumbent:
     """Find out how the published run compares: never on positives that it was fitted on.
 
-    If the settings changed since, the former ones are fitted on tonight's split, for as many epochs
-    as that night settled on. If they did not, such a fit would repeat tonight's, and the risk is
-    the data: the figures that were stored when the run was made are what is left to compare with.
+    If the settings changed since, the former ones are fitted on this run's split, for as many
+    epochs as that run settled on. If they did not, such a fit would repeat this run's, and the risk
+    is the data: the figures that were stored when the run was made are what is left to compare
+    with.
     """
     former = Recipe.of_run(published.settings)
     if former is None or data.former is None:
-        stored = published_user_metrics(run.engine, published.run_id, HYBRID, GATE_METRIC, GATE_K)
+        stored = published_user_metrics(
+            run.engine, published.run_id, PUBLISHED, GATE_METRIC, GATE_K
+        )
         return Incumbent(published.run_id, paired=None, stored=stored)
     with run.phase("fit:published"):
-        training = _former_training(run, published.run_id, former)
-        factors = fit_model(HYBRID, split.train, data.former.items, data.former.users, training)
+        scores = _fit_former(run, published.run_id, former, data.former, split)
     with run.phase("evaluate:published"):
-        evaluation = evaluate(
-            factors,
-            split.train.csr(),
-            split.test.csr(),
-            ks=(GATE_K,),
-            threads=run.settings.threads,
-            segments=False,
-        )
-    paired = evaluation.per_user(GATE_METRIC, GATE_K)[1]
+        paired = _gate_figures(scores, split, run.settings.threads)
     return Incumbent(published.run_id, paired=paired, stored=None)
 
 
-def _former_training(run: Run, run_id: int, former: Recipe) -> Training:
-    training = training_of(run.settings, former)
-    # The hybrid that was published may have been trained on from an earlier one, in fewer epochs;
-    # the model without features was fitted for the comparison only, as both were.
-    epochs = published_epochs(run.engine, run_id, CF)
-    return training if epochs is None else _for_epochs(training, epochs)
+def _fit_former(
+    run: Run, run_id: int, former: Recipe, features: FeatureSets, split: Split
+) -> Scores:
+    configuration = lineup_configuration(run.settings, former)
+    # What was published may have been trained on from an earlier run, in fewer epochs; the model
+    # without features was fitted for the comparison only, as both were.
+    epochs = published_epochs(run.engine, run_id, LIGHTFM_CF)
+    if epochs is not None:
+        configuration = configuration.with_epochs(epochs)
+    return lineup(configuration)[PUBLISHED].fit(features.with_positives(split.train)).scores
 
 
 def _metric_rows(model: str, protocol: str, evaluation: Evaluation) -> Iterator[dict[str, Any]]:
@@ -161,10 +151,10 @@ def _metric_rows(model: str, protocol: str, evaluation: Evaluation) -> Iterator[
 def pass_gate(
     run: Run, evaluations: dict[str, Evaluation], incumbent: Incumbent | None, *, force: bool
 ) -> Decision:
-    """Decide whether tonight's hybrid may be published, and record why.
+    """Decide whether this run may be published, and record why.
 
     Raises:
-        PublicationRefusedError: it may not, and nobody insists.
+        PublicationRefusedError: it may not, and ``force`` is not set.
     """
     with run.phase("gate"):
         nobody = np.empty(0)
@@ -173,7 +163,7 @@ def pass_gate(
             for name, evaluation in evaluations.items()
         }
         decision = decide(
-            figures.get(HYBRID, nobody),
+            figures.get(PUBLISHED, nobody),
             figures.get(POPULAR, nobody),
             incumbent,
             tolerance=run.settings.gate_tolerance,

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from recsvc.model.data.interactions import IdMap
+from recsvc.model.data.identifiers import IdMap
 from recsvc.model.ranking.rank import RankedBlock
-from recsvc.model.recommenders.registry import SOURCES
+from recsvc.vocabulary import SOURCES
 
 
 def recommendation_rows(
@@ -20,7 +20,7 @@ def recommendation_rows(
         blocks: rankings in user order.
         users: the users.
         items: the movies.
-        sources: shape ``(n_users,)``, index in :data:`recsvc.model.recommenders.registry.SOURCES`.
+        sources: shape ``(n_users,)``, index in ``vocabulary.SOURCES``.
     """
     names = pd.Index(SOURCES)
     for block in blocks:

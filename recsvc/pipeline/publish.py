@@ -8,9 +8,10 @@ import pandas as pd
 import sqlalchemy as sa
 
 from recsvc.errors import RecsvcError
-from recsvc.model.data.interactions import Csr, Interactions
+from recsvc.model.data.identifiers import Csr
+from recsvc.model.data.interactions import Interactions
 from recsvc.model.ranking.rank import rank, similar_items
-from recsvc.model.recommenders.registry import FittedHybrid, user_sources
+from recsvc.model.recommenders.recommender import Fitted
 from recsvc.pipeline.list_rows import recommendation_rows, similarity_rows
 from recsvc.pipeline.load import TrainingData
 from recsvc.pipeline.run import Run
@@ -23,26 +24,25 @@ from recsvc.store.runs.verification import Expectation, verify_output
 log = logging.getLogger("recsvc")
 
 
-def write_lists(run: Run, data: TrainingData, final: FittedHybrid) -> None:
+def write_lists(run: Run, data: TrainingData, final: Fitted) -> None:
     """Rank and write block by block, so that lists never fill the memory."""
     interactions, settings = data.interactions, run.settings
     seen = _seen(interactions, settings)
-    sources = user_sources(interactions.positives, data.users)
 
     def recommended() -> Iterator[pd.DataFrame]:
         blocks = rank(
-            final.factors,
+            final.scores,
             seen,
             settings.top_n,
             available=interactions.available,
             threads=settings.threads,
         )
         timed = run.timed("rank", blocks)
-        return recommendation_rows(timed, interactions.users, interactions.items, sources)
+        return recommendation_rows(timed, interactions.users, interactions.items, final.sources)
 
     def similar() -> Iterator[pd.DataFrame]:
         blocks = similar_items(
-            final.trained.item_vectors(),
+            final.similarity_vectors(),
             settings.similar_n,
             available=interactions.available,
             threads=settings.threads,

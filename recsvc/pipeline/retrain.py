@@ -1,29 +1,19 @@
-"""The nightly job: from rows in the database to recommendations that readers see."""
+"""The scheduled run: from rows in the database to recommendations that readers see."""
 
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from recsvc.errors import PublicationRefusedError, RecsvcError
-from recsvc.model.data.splits import all_positives
-from recsvc.model.lightfm.archive import ArchivedModel, from_bytes, to_bytes
-from recsvc.model.lightfm.fitting import Start, TrainedModel, Training
-from recsvc.model.lightfm.warm import warm_start
-from recsvc.model.recommenders.popular import popularity
-from recsvc.model.recommenders.registry import (
-    CF,
-    HYBRID,
-    POPULAR,
-    FittedHybrid,
-    fit_hybrid,
-    user_sources,
-)
-from recsvc.pipeline.calendar import JOB
-from recsvc.pipeline.compare import evaluate_lineup, find_incumbent, pass_gate, settle_epochs
-from recsvc.pipeline.load import TrainingData, hold_out, load_training_data
+from recsvc.model.data.splits import all_positives, hold_out
+from recsvc.model.recommenders.archive import Archive, Previous, from_bytes, to_bytes
+from recsvc.model.recommenders.recommender import Description, Fitted, Recommender
+from recsvc.model.recommenders.registry import PUBLISHED, LineupConfiguration, lineup
+from recsvc.pipeline.compare import evaluate_lineup, find_incumbent, pass_gate, settle
+from recsvc.pipeline.load import TrainingData, load_training_data
 from recsvc.pipeline.monitoring import after_run
 from recsvc.pipeline.publish import prune_runs, publish_run, verify_lists, write_lists
 from recsvc.pipeline.run import Run, claimed_run, versions
@@ -33,10 +23,9 @@ from recsvc.store.database.engine import reading
 from recsvc.store.reading.queries import archived_model
 from recsvc.store.runs import ledger
 from recsvc.store.runs.publication import newest_published_run, published_run
+from recsvc.vocabulary import RETRAIN
 
 log = logging.getLogger("recsvc")
-
-WARM_SHARE = 5  # a warm start takes a fifth of the epochs
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,7 @@ def retrain(
         NightDoneError: this night has been run.
         PublicationRefusedError: the gate refused; readers keep what they had.
     """
-    with claimed_run(engine, settings, JOB, scheduled_for=scheduled_for) as run:
+    with claimed_run(engine, settings, RETRAIN, scheduled_for=scheduled_for) as run:
         try:
             report = _retrain(run, force=force)
         except BaseException as error:
@@ -117,14 +106,14 @@ def _retrain(run: Run, *, force: bool) -> RetrainReport:
             "`recsvc status` shows what is there."
         )
     with run.phase("split") as phase:
-        split = hold_out(data.interactions, run.settings)
+        split = hold_out(data.interactions, run.settings, run.settings.seed)
         phase.rows = len(split.test.rows)
-    training = settle_epochs(run, data, split.train)
-    evaluations = evaluate_lineup(run, data, split, training)
+    configuration = settle(run, data, split.train)
+    evaluations = evaluate_lineup(run, data, split, configuration)
     incumbent = find_incumbent(run, data, split, published) if evaluations and published else None
     decision = pass_gate(run, evaluations, incumbent, force=force)
     del split, evaluations
-    final = _refit(run, data, training, published)
+    final = _refit(run, data, configuration, published)
     write_lists(run, data, final)
     verify_lists(run, data)
     reason = decision.reason if decision.passed else f"Forced: {decision.reason}"
@@ -133,7 +122,7 @@ def _retrain(run: Run, *, force: bool) -> RetrainReport:
 
 
 def _former_recipe(run: Run, published: sa.Row[Any] | None) -> Recipe | None:
-    """Return the published run's settings if a model would be trained otherwise tonight."""
+    """Return the published run's settings if this run would train otherwise."""
     former = Recipe.of_run(published.settings) if published else None
     same = former is None or former.training() == run.settings.training()
     return None if same else former
@@ -157,7 +146,7 @@ def _load(run: Run, former: Recipe | None) -> TrainingData:
 
 
 def _same_run(run: Run, data: TrainingData) -> int | None:
-    """Return the run that tonight's would repeat: the one in service, or one rolled back from."""
+    """Return the run that this one would repeat: the one in service, or one rolled back from."""
     fingerprint = data.fingerprint()
     for earlier in (published_run(run.engine), newest_published_run(run.engine)):
         if (
@@ -171,71 +160,50 @@ def _same_run(run: Run, data: TrainingData) -> int | None:
 
 
 def _refit(
-    run: Run, data: TrainingData, training: Training, published: sa.Row[Any] | None
-) -> FittedHybrid:
-    """Fit the hybrid on all positives, going on from the published one where that is wanted."""
+    run: Run,
+    data: TrainingData,
+    configuration: LineupConfiguration,
+    published: sa.Row[Any] | None,
+) -> Fitted:
+    """Fit what is published on all positives, going on from the published run if that is set."""
     with run.phase("refit"):
+        recommenders = lineup(configuration)
+        previous = _previous(run, data, recommenders[PUBLISHED], published)
         positives = all_positives(data.interactions)
-        start = _start(run, data, published)
-        tonight = _for_a_fifth(training) if start else training
-        final = fit_hybrid(positives, data.items, data.users, tonight, start=start)
-        warm_from = published.run_id if start and published else None
-        rows = _model_rows(training, tonight, warm_from)
-        rows[-1]["arrays"] = to_bytes(_archived(data, final.trained))
-        run.record(ledger.record_models, rows)
+        final = recommenders[PUBLISHED].fit(
+            data.features.with_positives(positives), previous=previous
+        )
+        rows = {name: _model_row(name, each.description) for name, each in recommenders.items()}
+        interactions = data.interactions
+        archive = Archive(PUBLISHED, interactions.users, interactions.items, final.arrays())
+        rows[PUBLISHED] = _model_row(PUBLISHED, final.description) | {
+            "warm_from": published.run_id if final.continued and published else None,
+            "arrays": to_bytes(archive),
+        }
+        run.record(ledger.record_models, list(rows.values()))
     return final
 
 
-def _start(run: Run, data: TrainingData, published: sa.Row[Any] | None) -> Start | None:
-    """Return the published embeddings, unless they are unwanted or of other settings."""
-    settings = run.settings
-    if not settings.warm_start or settings.trainer != "fast" or published is None:
+def _previous(
+    run: Run, data: TrainingData, recommender: Recommender, published: sa.Row[Any] | None
+) -> Previous | None:
+    """Return the published model, unless it is of no use or of other settings."""
+    if not recommender.continues or published is None:
         return None
     former = Recipe.of_run(published.settings)
-    if former is None or former.training() != settings.training():
+    if former is None or former.training() != run.settings.training():
         return None
     with reading(run.engine) as connection:
-        archived = from_bytes(archived_model(connection, int(published.run_id)))
-    interactions = data.interactions
-    return warm_start(
-        archived,
-        interactions.users,
-        interactions.items,
-        data.users,
-        data.items,
-        seed=settings.seed,
-    )
+        archive = from_bytes(archived_model(connection, int(published.run_id)))
+    return Previous(archive, data.interactions.users, data.interactions.items)
 
 
-def _for_a_fifth(training: Training) -> Training:
-    epochs = -(-training.hyperparameters.epochs // WARM_SHARE)
-    return replace(training, hyperparameters=replace(training.hyperparameters, epochs=epochs))
-
-
-def _archived(data: TrainingData, trained: TrainedModel) -> ArchivedModel:
-    interactions = data.interactions
-    return ArchivedModel(
-        trained,
-        interactions.users,
-        interactions.items,
-        sources=user_sources(interactions.positives, data.users),
-        popularity=popularity(interactions.positives),
-    )
-
-
-def _model_rows(
-    compared: Training, refitted: Training, warm_from: int | None
-) -> list[dict[str, Any]]:
-    """Describe the line-up, the published hybrid last."""
-
-    def row(model: str, training: Training | None) -> dict[str, Any]:
-        return {
-            "model": model,
-            "hyperparameters": asdict(training.hyperparameters) if training else {},
-            "seed": compared.seed,
-            "epochs": training.hyperparameters.epochs if training else 0,
-            "warm_from": None,
-            "arrays": None,
-        }
-
-    return [row(POPULAR, None), row(CF, compared), row(HYBRID, refitted) | {"warm_from": warm_from}]
+def _model_row(model: str, description: Description) -> dict[str, Any]:
+    return {
+        "model": model,
+        "hyperparameters": description.hyperparameters,
+        "seed": description.seed,
+        "epochs": description.epochs,
+        "warm_from": None,
+        "arrays": None,
+    }

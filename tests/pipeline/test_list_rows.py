@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recsvc.model.data.interactions import IdMap
+from recsvc.model.data.identifiers import IdMap
 from recsvc.model.ranking.rank import RankedBlock
 from recsvc.pipeline.list_rows import recommendation_rows, similarity_rows
 

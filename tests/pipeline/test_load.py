@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from recsvc.ingest.folder import ingest_folder
-from recsvc.pipeline.load import TrainingData, hold_out, load_training_data
+from recsvc.model.data.splits import hold_out
+from recsvc.pipeline.load import TrainingData, load_training_data
 from recsvc.settings import Recipe
 from tests import taste
 from tests.prepared import DATABASES, Prepared, copied
@@ -26,8 +27,10 @@ def loaded(database: Prepared, **recipe: object) -> TrainingData:
 
 def tokens_of(data: TrainingData, movie: int) -> set[str]:
     n = len(data.interactions.items)
-    row = data.items.matrix[[int(data.interactions.items.to_indices(np.array([movie]))[0])]]
-    return {data.items.tokens[column - n] for column in row.indices if column >= n}
+    row = data.features.items.matrix[
+        [int(data.interactions.items.to_indices(np.array([movie]))[0])]
+    ]
+    return {data.features.items.tokens[column - n] for column in row.indices if column >= n}
 
 
 @pytest.fixture(scope="module", params=DATABASES)
@@ -84,21 +87,21 @@ class TestWhatSqlFilters:
     def test_rare_tags_are_left_out(
         self, town: Prepared, min_tag_freq: int, tags: set[str]
     ) -> None:
-        tokens = loaded(town, min_tag_freq=min_tag_freq).items.tokens
+        tokens = loaded(town, min_tag_freq=min_tag_freq).features.items.tokens
         assert {token for token in tokens if token.startswith("tag:")} == tags
 
     def test_a_bare_movie_has_the_bias_token(self, town: Prepared) -> None:
         data = loaded(town)
         assert tokens_of(data, taste.BARE) == {"bias:item"}
-        assert data.items.matrix[[60]].nnz == 2, "its identity and the token"
+        assert data.features.items.matrix[[60]].nnz == 2, "its identity and the token"
 
     def test_attributes_of_users_are_tokens(self, town: Prepared) -> None:
         data = loaded(town)
-        assert data.users.tokens == ("gender:F", "gender:M")
+        assert data.features.users.tokens == ("gender:F", "gender:M")
         users = data.interactions.users
         listed, blank = users.to_indices(np.array([taste.LISTED, taste.BLANK]))
-        assert data.users.shared[[listed]].toarray().tolist() == [[1, 0]]
-        assert data.users.shared[[blank]].nnz == 0
+        assert data.features.users.shared[[listed]].toarray().tolist() == [[1, 0]]
+        assert data.features.users.shared[[blank]].nnz == 0
 
     def test_withdrawn_movies_are_marked(self, empty: Prepared, tmp_path: Path) -> None:
         ingested(empty, taste.write_files(tmp_path / "files"))
@@ -109,7 +112,7 @@ class TestWhatSqlFilters:
     def test_an_empty_database_is_data_too(self, empty: Prepared) -> None:
         data = loaded(empty)
         assert data.interactions.rated.shape == (0, 0)
-        assert data.items.matrix.shape == (0, 0)
+        assert data.features.items.matrix.shape == (0, 0)
         assert data.last_ingest == 0
 
 
@@ -149,10 +152,12 @@ def test_either_database_gives_the_same_arrays(
 ) -> None:
     ingested(sqlite, taste.write_files(tmp_path / "files"))
     ours, theirs = loaded(town, min_tag_freq=1), loaded(sqlite, min_tag_freq=1)
-    assert ours.items.tokens == theirs.items.tokens
+    assert ours.features.items.tokens == theirs.features.items.tokens
     for side in ("items", "users"):
         for name in ("indptr", "indices", "data"):
-            one, other = (getattr(getattr(data, side).matrix, name) for data in (ours, theirs))
+            one, other = (
+                getattr(getattr(data.features, side).matrix, name) for data in (ours, theirs)
+            )
             assert one.dtype == other.dtype
             assert one.tobytes() == other.tobytes()
 
@@ -161,7 +166,7 @@ def test_either_database_gives_the_same_arrays(
 def test_the_holdout_is_made_by_the_protocol(town: Prepared, protocol: str) -> None:
     data = loaded(town)
     recipe = Recipe(protocol=protocol, holdout_fraction=0.25, holdout_last=3)  # type: ignore[arg-type]
-    split = hold_out(data.interactions, recipe)
+    split = hold_out(data.interactions, recipe, seed=42)
     n = data.interactions.positives.nnz
     expected = 3 * len(taste.LOVERS) if protocol == "leave_last" else round(0.25 * n)
     assert len(split.test.rows) == pytest.approx(expected, abs=1)

@@ -16,8 +16,9 @@ from scipy import sparse
 
 from recsvc.errors import PublicationRefusedError
 from recsvc.ingest.folder import ingest_folder
-from recsvc.model.data.interactions import Csr
-from recsvc.pipeline.load import TrainingData, hold_out, load_training_data
+from recsvc.model.data.identifiers import Csr
+from recsvc.model.data.splits import hold_out
+from recsvc.pipeline.load import TrainingData, load_training_data
 from recsvc.pipeline.retrain import retrain
 from recsvc.settings import PRESETS
 from tests.prepared import Prepared, copied
@@ -53,14 +54,14 @@ def data(refused: tuple[Prepared, str]) -> TrainingData:
 def test_the_data_are_the_notebooks(data: TrainingData) -> None:
     assert data.interactions.positives.nnz == 48_580
     assert data.interactions.positives.shape == (610, 9_742)
-    assert data.items.matrix.shape == (9_742, 10_090)
-    assert data.items.matrix.nnz == 33_984
-    bias = data.items.tokens.index("bias:item")
-    assert data.items.shared[:, [bias]].nnz == 33
+    assert data.features.items.matrix.shape == (9_742, 10_090)
+    assert data.features.items.matrix.nnz == 33_984
+    bias = data.features.items.tokens.index("bias:item")
+    assert data.features.items.shared[:, [bias]].nnz == 33
 
 
 def test_the_split_is_the_notebooks(refused: tuple[Prepared, str], data: TrainingData) -> None:
-    split = hold_out(data.interactions, refused[0].settings(**NOTEBOOK))
+    split = hold_out(data.interactions, refused[0].settings(**NOTEBOOK), seed=42)
     assert (len(split.train.rows), len(split.test.rows)) == (38_864, 9_716)
 
 
@@ -85,7 +86,7 @@ def test_precision_recall_and_auc_are_those_of_lightfm(
 ) -> None:
     everything = sparse.coo_matrix(data.interactions.positives)
     train, test = random_train_test_split(everything, 0.2, np.random.RandomState(42))
-    features = as_matrix(data.items.matrix) if model == "lightfm_hybrid" else None
+    features = as_matrix(data.features.items.matrix) if model == "lightfm_hybrid" else None
     reference = lightfm.LightFM(no_components=40, learning_rate=0.05, loss="bpr", random_state=42)
     reference.fit(train, item_features=features, epochs=25, num_threads=1)
 

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from recsvc import vocabulary
 from recsvc.ingest.folder import ingest_folder
-from recsvc.model.recommenders.registry import LINEUP
-from recsvc.model.recommenders.registry import SOURCES as RANKED_SOURCES
 from recsvc.pipeline.retrain import retrain
 from recsvc.report.charts import NAMES, VALUES, WIDTH, Bar, Point, bar_chart, line_chart
 from recsvc.report.lists import SOURCES
@@ -207,8 +206,8 @@ class TestWhatItSays:
         assert hostile.REJECTED in after
 
     def test_names_are_those_of_the_model(self) -> None:
-        assert set(MODELS) == set(LINEUP)
-        assert set(SOURCES) == set(RANKED_SOURCES)
+        assert set(MODELS) == set(vocabulary.MODELS)
+        assert set(SOURCES) == set(vocabulary.SOURCES)
 
 
 class TestSafety:

@@ -79,7 +79,7 @@ import os, signal, sys, threading
 import numpy as np
 import scipy.sparse as sp
 from recsvc.model.fast import Embeddings, train, trainer
-from recsvc.model.fast.hyperparameters import Hyperparameters
+from recsvc.model.lightfm.configuration import LightfmConfiguration
 from recsvc.runtime.signals import Stopped, handled_by, stop
 
 sys.setswitchinterval(1_000)  # another thread gets its turn only where the lock is released
@@ -100,9 +100,10 @@ def fit():
     positives = sp.random(1_000, 1_000, 0.2, random_state=1, dtype=np.float32, format="coo")
     positives.data[:] = 1
     sides = [Embeddings.initial(1_000, 5, np.random.RandomState(seed)) for seed in (1, 2)]
-    given = Hyperparameters(loss="warp", components=5, epochs=1, learning_rate=0.1, max_sampled=4,
-                            item_alpha=0.0, user_alpha=0.0)
-    train(*sides, identity, identity, positives, hyperparameters=given, seed=1, threads=1)
+    given = LightfmConfiguration(
+        components=5, epochs=1, learning_rate=0.1, max_sampled=4, item_alpha=0.0, user_alpha=0.0
+    )
+    train(*sides, identity, identity, positives, configuration=given, seed=1, threads=1)
 
 fit()  # compiled
 trainer.train_shard = watched

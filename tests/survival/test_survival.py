@@ -673,16 +673,16 @@ def test_former_settings_are_fitted_for_the_epochs_that_early_stopping_settled_o
     assert 1 < settled.epochs < 40, "it stopped early"
     assert warm.epochs < settled.epochs, "the published model was trained on from another"
     fitted: list[int] = []
-    fit = compare.fit_model
+    make = compare.lineup
 
-    def record(*given: Any) -> Any:
-        fitted.append(given[-1].hyperparameters.epochs)
-        return fit(*given)
+    def record(configuration: Any) -> Any:
+        fitted.append(configuration.lightfm.epochs)
+        return make(configuration)
 
-    monkeypatch.setattr(compare, "fit_model", record)
+    monkeypatch.setattr(compare, "lineup", record)
     run(own, force=True, epochs=7)
     assert "fit:published" in phases_of_last(own)
-    assert fitted == [7, 7, 7, settled.epochs], "the line-up, and what it is compared with"
+    assert fitted == [7, settled.epochs], "the line-up, and what it is compared with"
 
 
 def test_other_data_are_compared_with_the_figures_that_were_stored(

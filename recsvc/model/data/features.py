@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from recsvc.model.data.interactions import Csr, IdMap
+from recsvc.model.data.identifiers import Csr, IdMap
 
 BIAS_TOKEN = "bias:item"  # noqa: S105 - a feature token
 

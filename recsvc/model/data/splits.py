@@ -1,12 +1,16 @@
 """Holding positives out, to see whether a model finds them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from recsvc.model.data.interactions import Csr, Indices, Interactions
+from recsvc.model.data.configuration import HoldoutConfiguration
+from recsvc.model.data.identifiers import Csr, Indices
+from recsvc.model.data.interactions import Interactions
+from recsvc.vocabulary import ProtocolName
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,20 @@ def all_positives(data: Interactions) -> Positives:
     """Return every positive, sorted by user and item."""
     rows, columns = _coordinates(data)
     return Positives(rows, columns, _shape(data))
+
+
+Protocol = Callable[[Interactions, HoldoutConfiguration, int], "Split"]
+
+
+def hold_out(data: Interactions, configuration: HoldoutConfiguration, seed: int) -> Split:
+    """Split positives by the protocol of the configuration.
+
+    Args:
+        data: all of them.
+        configuration: protocol and how much it holds out.
+        seed: of whatever is random.
+    """
+    return _PROTOCOLS[configuration.protocol](data, configuration, seed)
 
 
 def split_random(data: Interactions, fraction: float, seed: int) -> Split:
@@ -90,6 +108,13 @@ def split_temporal(data: Interactions, fraction: float) -> Split:
         return _by_order(data, empty, empty)
     cut = np.quantile(times, 1.0 - fraction, method="inverted_cdf")
     return _by_order(data, np.flatnonzero(times <= cut), np.flatnonzero(times > cut))
+
+
+_PROTOCOLS: dict[ProtocolName, Protocol] = {
+    "random": lambda data, given, seed: split_random(data, given.holdout_fraction, seed),
+    "leave_last": lambda data, given, _: split_leave_last(data, given.holdout_last),
+    "temporal": lambda data, given, _: split_temporal(data, given.holdout_fraction),
+}
 
 
 def _by_order(

@@ -2,31 +2,32 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
+from recsvc import vocabulary
 from recsvc.model.evaluation import metrics
 from recsvc.model.evaluation.placement import Placement, place
 from recsvc.model.evaluation.segments import ALL, Segment, standard_segments
 from recsvc.model.ranking.rank import Csr
-from recsvc.model.scores.factors import Factors
+from recsvc.model.scores.scores import Scores
 
 Float64 = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
-#: The normal distribution's 97.5 % quantile.
-Z = 1.959963984540054
+Z = NormalDist().inv_cdf(0.975)  #: for 95 % confidence intervals
 
 #: Metrics of held-out positives at k, by name.
 RANK_METRICS: dict[str, Callable[[Int32, Int64, int], Float64]] = {
-    "precision": metrics.precision_at_k,
-    "recall": metrics.recall_at_k,
-    "ndcg": metrics.ndcg_at_k,
-    "map": metrics.average_precision_at_k,
-    "mrr": metrics.reciprocal_rank_at_k,
-    "hit_rate": metrics.hit_rate_at_k,
+    vocabulary.PRECISION: metrics.precision_at_k,
+    vocabulary.RECALL: metrics.recall_at_k,
+    vocabulary.NDCG: metrics.ndcg_at_k,
+    vocabulary.MAP: metrics.average_precision_at_k,
+    vocabulary.MRR: metrics.reciprocal_rank_at_k,
+    vocabulary.HIT_RATE: metrics.hit_rate_at_k,
 }
 
 
@@ -65,11 +66,11 @@ class Evaluation:
 
 
 def evaluate(
-    factors: Factors,
+    scores: Scores,
     train: Csr,
     test: Csr,
     *,
-    ks: Sequence[int] = (5, 10, 20),
+    ks: Sequence[int] = vocabulary.KS,
     threads: int = 1,
     segments: bool = True,
     block_rows: int | None = None,
@@ -79,7 +80,7 @@ def evaluate(
     Users without held-out positives are left out, as in ``lightfm.evaluation``.
 
     Args:
-        factors: The model.
+        scores: Of a recommender.
         train: Shape ``(n_users, n_items)``, training positives.
         test: Same shape, held-out positives.
         ks: Lengths of lists.
@@ -93,8 +94,8 @@ def evaluate(
     """
     if not ks or min(ks) < 1:
         raise ValueError(f"ks must be positive: {ks}")
-    placement = place(factors, train, test, max(ks), threads=threads, block_rows=block_rows)
-    popularity = np.bincount(train.indices, minlength=factors.n_items)
+    placement = place(scores, train, test, max(ks), threads=threads, block_rows=block_rows)
+    popularity = np.bincount(train.indices, minlength=scores.n_items)
     parts: tuple[Segment, ...] = (ALL,)
     if segments:
         activity = np.diff(train.indptr)[placement.users]
@@ -108,7 +109,7 @@ def _rows(
 ) -> Iterator[MetricValue]:
     whole = {
         (metric, k): _per_user(placement, popularity, metric, k)
-        for metric, k in [*_rank_metrics(ks), *(("novelty", k) for k in ks)]
+        for metric, k in [*_rank_metrics(ks), *((vocabulary.NOVELTY, k) for k in ks)]
     }
     for part in parts:
         if part.items is not None:
@@ -121,7 +122,7 @@ def _rows(
 
 
 def _rank_metrics(ks: Sequence[int]) -> list[tuple[str, int | None]]:
-    return [*((metric, k) for metric in RANK_METRICS for k in ks), ("auc", None)]
+    return [*((metric, k) for metric in RANK_METRICS for k in ks), (vocabulary.AUC, None)]
 
 
 def _item_rows(
@@ -144,11 +145,11 @@ def _item_rows(
 
 
 def _per_user(placement: Placement, popularity: Int64, metric: str, k: int | None) -> Float64:
-    if metric == "auc" and k is None:
+    if metric == vocabulary.AUC and k is None:
         return metrics.auc(placement.negatives_above, placement.indptr, placement.n_negatives)
-    if k is None or k < 1 or (metric == "novelty" and k > placement.lists.shape[1]):
+    if k is None or k < 1 or (metric == vocabulary.NOVELTY and k > placement.lists.shape[1]):
         raise ValueError(f"{metric} has no value per user at k = {k}")
-    if metric == "novelty":
+    if metric == vocabulary.NOVELTY:
         return metrics.novelty_at_k(placement.lists, popularity, placement.n_users, k)
     if metric not in RANK_METRICS:
         raise ValueError(f"{metric} has no value per user")
@@ -171,4 +172,4 @@ def _coverage(segment: str, lists: Int32, n_items: int, ks: Sequence[int]) -> It
         return
     for k in ks:
         value = metrics.coverage_at_k(lists, n_items, k)
-        yield MetricValue(segment, "coverage", k, value, None, None, lists.shape[0])
+        yield MetricValue(segment, vocabulary.COVERAGE, k, value, None, None, lists.shape[0])

@@ -1,14 +1,17 @@
-"""The decision whether tonight's model may replace what readers have."""
+"""The decision whether a new model may replace what readers have."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from scipy import stats
 
-Float64 = npt.NDArray[np.float64]
+from recsvc.runtime.arrays import Float64
+from recsvc.vocabulary import GATE_K, GATE_METRIC, LIGHTFM_HYBRID, POPULAR
 
 RESAMPLES = 1_000
+_METRIC = f"{GATE_METRIC.upper()}@{GATE_K}"
 FEWEST_USERS = 2  # the mean of a single user has no interval
 
 
@@ -52,41 +55,51 @@ def paired_difference(ours: Float64, theirs: Float64, seed: int) -> Interval:
         theirs: the same users, the other model.
         seed: of the resampling.
     """
-    differences = ours - theirs
-    means = _resampled_means(differences, np.random.default_rng(seed))
-    return _interval(float(differences.mean()), means)
+    return _bootstrapped([ours - theirs], _mean, seed)
 
 
 def two_sample_difference(ours: Float64, theirs: Float64, seed: int) -> Interval:
     """Bootstrap the difference of two means over different users, percentile interval.
 
     Args:
-        ours: shape ``(users,)``, the metric of the new model on tonight's holdout.
+        ours: shape ``(users,)``, the metric of the new model on its own holdout.
         theirs: shape ``(other users,)``, the metric of the other model on its own holdout.
         seed: of the resampling.
     """
-    rng = np.random.default_rng(seed)
-    means = _resampled_means(ours, rng) - _resampled_means(theirs, rng)
-    return _interval(float(ours.mean() - theirs.mean()), means)
+    return _bootstrapped([ours, theirs], _difference_of_means, seed)
 
 
-def _resampled_means(values: Float64, rng: np.random.Generator) -> Float64:
-    n = len(values)
-    return np.array([values[rng.integers(0, n, n)].mean() for _ in range(RESAMPLES)])
+def _mean(values: Float64, axis: int = -1) -> Any:
+    return values.mean(axis=axis)
 
 
-def _interval(mean: float, means: Float64) -> Interval:
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(mean, float(low), float(high))
+def _difference_of_means(ours: Float64, theirs: Float64, axis: int = -1) -> Any:
+    return ours.mean(axis=axis) - theirs.mean(axis=axis)
+
+
+def _bootstrapped(samples: list[Float64], statistic: Callable[..., Any], seed: int) -> Interval:
+    value = float(statistic(*samples))
+    if all(np.ptp(sample) == 0 for sample in samples):
+        return Interval(value, value, value)  # no resample differs, of which SciPy would warn
+    found = stats.bootstrap(
+        samples,
+        statistic,
+        n_resamples=RESAMPLES,
+        batch=1,  # a resample at a time: users may be many
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    low, high = found.confidence_interval
+    return Interval(value, float(low), float(high))
 
 
 @dataclass(frozen=True)
 class Incumbent:
-    """The published run, as far as it can be compared with tonight's."""
+    """The published run, as far as it can be compared with a new one."""
 
     run_id: int
-    paired: Float64 | None  #: its settings fitted on tonight's split, for the same users
-    stored: Float64 | None  #: else its figures of the night it was made, for its users
+    paired: Float64 | None  #: its settings fitted on the new run's split, for the same users
+    stored: Float64 | None  #: else the figures of the run itself, for its own users
 
 
 def decide(
@@ -101,18 +114,18 @@ def decide(
         hybrid: shape ``(users,)``, NDCG@10 of the hybrid for each user with held-out positives.
         popular: the same users, the baseline.
         incumbent: what is in service, if anything is.
-        tolerance: what a night may lose on other data.
+        tolerance: what a run may lose on other data.
         seed: of the resampling.
     """
     if len(hybrid) < FEWEST_USERS:
         reason = f"There is no holdout to judge by: {len(hybrid)} users have enough positives."
         return Decision(passed=False, reason=reason, comparisons={})
     interval = paired_difference(hybrid, popular, seed)
-    comparisons = {"popular": interval}
+    comparisons = {POPULAR: interval}
     if interval.low <= 0:
-        reason = f"lightfm_hybrid does not beat popular in NDCG@10: difference {interval}."
+        reason = f"{LIGHTFM_HYBRID} does not beat {POPULAR} in {_METRIC}: difference {interval}."
         return Decision(passed=False, reason=reason, comparisons=comparisons)
-    reason = f"lightfm_hybrid beats popular in NDCG@10: difference {interval}"
+    reason = f"{LIGHTFM_HYBRID} beats {POPULAR} in {_METRIC}: difference {interval}"
     if incumbent is None:
         return Decision(passed=True, reason=f"{reason}.", comparisons=comparisons)
     name = f"run {incumbent.run_id}"

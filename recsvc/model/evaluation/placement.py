@@ -8,7 +8,8 @@ import numpy.typing as npt
 from recsvc.model.ranking.rank import Csr, csr_arrays
 from recsvc.model.ranking.scoring import score_blocks
 from recsvc.model.ranking.selection import mask, select
-from recsvc.model.scores.factors import Factors, Float32
+from recsvc.model.scores.scores import Scores
+from recsvc.runtime.arrays import Float32
 from recsvc.runtime.compiled import jit
 
 Int32 = npt.NDArray[np.int32]
@@ -36,7 +37,7 @@ class Placement:
 
 
 def place(
-    factors: Factors,
+    scores: Scores,
     train: Csr,
     test: Csr,
     list_length: int,
@@ -47,7 +48,7 @@ def place(
     """Rank every held-out positive and the first ``list_length`` places, for each user in turn.
 
     Args:
-        factors: The model.
+        scores: Of a recommender.
         train: Shape ``(n_users, n_items)``; its entries are left out of the ranking.
         test: Same shape; its entries are the held-out positives.
         list_length: Places kept of each list.
@@ -58,9 +59,9 @@ def place(
         TrainingDivergedError: Scores would not be finite.
         ValueError: Shapes differ, or an entry is in both ``train`` and ``test``.
     """
-    shape = (factors.n_users, factors.n_items)
+    shape = (scores.n_users, scores.n_items)
     if train.shape != shape or test.shape != shape:
-        raise ValueError(f"factors are {shape}, train is {train.shape}, test is {test.shape}")
+        raise ValueError(f"scores are {shape}, train is {train.shape}, test is {test.shape}")
     train_indptr, train_indices = csr_arrays(train)
     test_indptr, test_indices = csr_arrays(test)
     users = np.flatnonzero(np.diff(test_indptr)).astype(np.int32)
@@ -68,28 +69,28 @@ def place(
     above = np.empty(test_indices.size, dtype=np.float64)
     lists = np.empty((users.size, list_length), dtype=np.int32)
 
-    def consume(start: int, stop: int, scores: Float32) -> None:
+    def consume(start: int, stop: int, values: Float32) -> None:
         block = users[start:stop]
-        mask(scores, block, train_indptr, train_indices)
-        _place(scores, block, test_indptr, test_indices, ranks, above)
+        mask(values, block, train_indptr, train_indices)
+        _place(values, block, test_indptr, test_indices, ranks, above)
         best = np.empty((stop - start, list_length), dtype=np.float32)
         counts = np.empty(stop - start, dtype=np.int32)
-        select(scores, lists[start:stop], best, counts)
+        select(values, lists[start:stop], best, counts)
 
-    for _ in score_blocks(factors, users, consume, threads=threads, block_rows=block_rows):
+    for _ in score_blocks(scores, users, consume, threads=threads, block_rows=block_rows):
         pass
     if np.any(ranks < 0):
         raise ValueError("a held-out positive is in the training set too: the split overlaps")
     seen = np.diff(train_indptr)[users]
     held_out = np.diff(test_indptr)[users]
     return Placement(
-        n_users=factors.n_users,
+        n_users=scores.n_users,
         users=users,
         indptr=np.concatenate(([0], np.cumsum(held_out))),
         items=test_indices,
         ranks=ranks,
         negatives_above=above,
-        n_negatives=factors.n_items - seen - held_out,
+        n_negatives=scores.n_items - seen - held_out,
         lists=lists,
     )
 

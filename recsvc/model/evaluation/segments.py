@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Mask = npt.NDArray[np.bool_]
+from recsvc import vocabulary
+from recsvc.runtime.arrays import Mask
+
 Ints = npt.NDArray[np.integer]
 
 #: Shares of all training positives that the most popular items hold, up to the end of the
@@ -27,7 +29,7 @@ class Segment:
     items: Mask | None = None  #: over the catalogue
 
 
-ALL = Segment("all")
+ALL = Segment(vocabulary.ALL)
 
 
 def standard_segments(activity: Ints, popularity: Ints) -> tuple[Segment, ...]:
@@ -52,9 +54,9 @@ def by_activity(activity: Ints) -> Iterator[Segment]:
     if activity.size == 0:
         return
     low, high = np.quantile(activity, [1 / 3, 2 / 3], method="inverted_cdf")
-    yield Segment("activity:low", users=activity <= low)
-    yield Segment("activity:medium", users=(activity > low) & (activity <= high))
-    yield Segment("activity:high", users=activity > high)
+    parts = (activity <= low, (activity > low) & (activity <= high), activity > high)
+    for name, users in zip(vocabulary.ACTIVITY, parts, strict=True):
+        yield Segment(name, users=users)
 
 
 def by_popularity(popularity: Ints) -> Iterator[Segment]:
@@ -74,7 +76,6 @@ def by_popularity(popularity: Ints) -> Iterator[Segment]:
     warm = popularity > 0
     head = warm & (before < HEAD_SHARE * total)
     mid = warm & ~head & (before < MID_SHARE * total)
-    yield Segment("popularity:head", items=head)
-    yield Segment("popularity:mid", items=mid)
-    yield Segment("popularity:tail", items=warm & ~head & ~mid)
-    yield Segment("popularity:cold", items=~warm)
+    parts = (head, mid, warm & ~head & ~mid, ~warm)
+    for name, items in zip(vocabulary.POPULARITY, parts, strict=True):
+        yield Segment(name, items=items)

@@ -13,7 +13,7 @@ from recsvc.model.fast.compiling import compiled
 from recsvc.model.fast.kernel import Int32
 from recsvc.model.fast.prefetch import prefetch
 from recsvc.model.fast.vectors import add_scaled
-from recsvc.model.scores.factors import Float32
+from recsvc.runtime.arrays import Float32
 
 Floats3 = npt.NDArray[np.float32]
 #: How many tokens before its use a token's row is asked for.

@@ -5,7 +5,7 @@ import numpy as np
 from recsvc.model.fast.compiling import compiled
 from recsvc.model.fast.kernel import Int32
 from recsvc.model.fast.prefetch import CACHE_LINE
-from recsvc.model.scores.factors import Float32
+from recsvc.runtime.arrays import Float32
 
 #: Ranges of rows whose changes are summed apart; as many threads can take part in it.
 ROW_RANGES = 4

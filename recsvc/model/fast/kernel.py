@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from recsvc.model.fast.compiling import compiled, inlined
 from recsvc.model.fast.prefetch import prefetch
-from recsvc.model.scores.factors import Float32
+from recsvc.runtime.arrays import Float32
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]

@@ -17,7 +17,7 @@ from recsvc.model.fast.columns import ROW_RANGES, Columns
 from recsvc.model.fast.kernel import Int32, SideState
 from recsvc.model.fast.state import Embeddings
 from recsvc.model.fast.workers import Workers
-from recsvc.model.scores.factors import Float32
+from recsvc.runtime.arrays import Float32
 
 
 def has_identity(features: Any) -> bool:

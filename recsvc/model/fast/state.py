@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsvc.model.fast.compiling import compiled
-from recsvc.model.scores.factors import Float32
+from recsvc.runtime.arrays import Float32
 
 
 @compiled

@@ -10,7 +10,6 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from recsvc.errors import TrainingDivergedError
-from recsvc.model.fast.hyperparameters import Hyperparameters
 from recsvc.model.fast.kernel import (
     Catalogue,
     Scratch,
@@ -25,7 +24,8 @@ from recsvc.model.fast.shards import arrange_catalogue, popular_items, split_pos
 from recsvc.model.fast.sides import Side
 from recsvc.model.fast.state import Embeddings, EpochProgress, TrainingSummary, all_finite
 from recsvc.model.fast.workers import Workers
-from recsvc.model.scores.factors import Float32
+from recsvc.model.lightfm.configuration import LightfmConfiguration
+from recsvc.runtime.arrays import Float32
 
 #: A block in which regularisation shrinks the items by more ends early: the scale of their stored
 #: numbers stays far from what float32 cannot hold.
@@ -67,13 +67,13 @@ class _Training:
         user_features: Any,
         positives: Any,
         sample_weight: Any,
-        hyperparameters: Hyperparameters,
+        configuration: LightfmConfiguration,
         seed: int,
         n_shards: int,
         workers: Workers,
     ) -> None:
-        self._hyperparameters = hyperparameters
-        self._learning_rate = np.float32(hyperparameters.learning_rate)
+        self._configuration = configuration
+        self._learning_rate = np.float32(configuration.learning_rate)
         self._seed = seed
         self._workers = workers
         self._n_shards = n_shards
@@ -86,8 +86,8 @@ class _Training:
         self._users_in_order = np.arange(self._users.n_rows, dtype=np.int32)
         self._arrays = [*item_side.arrays(), *user_side.arrays()]
         self._scratch = [Scratch.for_components(item_side.components) for _ in self._shards]
-        self._penalties = rank_penalties(self._items.n_rows, hyperparameters.max_sampled)
-        is_bpr = hyperparameters.loss == "bpr"
+        self._penalties = rank_penalties(self._items.n_rows, configuration.max_sampled)
+        is_bpr = configuration.loss == "bpr"
         self._popular = popular_items(self._shards) if is_bpr else np.empty(0, np.int32)
 
     def run_epoch(self, number: int, plan: EpochPlan) -> list[TurnResult]:
@@ -119,7 +119,7 @@ class _Training:
         """Bring shards and parts together, turn by turn, then step what is shared."""
         finished: list[TurnResult] = []
         results: list[TurnResult] = []
-        alpha = self._hyperparameters.item_alpha
+        alpha = self._configuration.item_alpha
         for turn in turns:
             results += self._run_turn(epoch, turn, self._shrink(alpha, results))
             if self._shrink(alpha, results) < LEAST_SHRINK:
@@ -129,9 +129,9 @@ class _Training:
         return finished + results
 
     def _finish_block(self, results: list[TurnResult]) -> None:
-        hyper = self._hyperparameters
-        self._items.finish_block(self._learning_rate, self._shrink(hyper.item_alpha, results))
-        self._users.finish_block(self._learning_rate, self._shrink(hyper.user_alpha, results))
+        given = self._configuration
+        self._items.finish_block(self._learning_rate, self._shrink(given.item_alpha, results))
+        self._users.finish_block(self._learning_rate, self._shrink(given.user_alpha, results))
 
     def _run_turn(self, epoch: _Epoch, number: int, shrink: np.float32) -> list[TurnResult]:
         """Train every shard on a part of the items of its own."""
@@ -163,9 +163,9 @@ class _Training:
             n_rounds=epoch.plan.n_rounds,
             positives_per_visit=self._per_visit,
             n_shards=self._n_shards,
-            bpr=self._hyperparameters.loss == "bpr",
+            bpr=self._configuration.loss == "bpr",
             learning_rate=self._learning_rate,
-            item_alpha=float(self._hyperparameters.item_alpha),
+            item_alpha=float(self._configuration.item_alpha),
             shrink=shrink,
         )
 
@@ -186,7 +186,7 @@ def train(
     user_features: sp.csr_matrix,
     positives: Any,
     *,
-    hyperparameters: Hyperparameters,
+    configuration: LightfmConfiguration,
     seed: int,
     threads: int,
     sample_weight: sp.coo_matrix | None = None,
@@ -208,7 +208,7 @@ def train(
         item_features: ``(n_items, n_item_tokens)``, fast if it begins with an identity block.
         user_features: ``(n_users, n_user_tokens)``, likewise.
         positives: sparse ``(n_users, n_items)`` without duplicates; values above zero count.
-        hyperparameters: loss, rates and penalties.
+        configuration: loss, rates, penalties, epochs.
         seed: any non-negative integer.
         threads: number of threads.
         sample_weight: weights with the entries of ``positives``, in the same order (COO).
@@ -218,7 +218,7 @@ def train(
             ``plan_epoch``.
         first_epoch: number of the first epoch; a value above 1 continues a training, with blocks
             and random numbers of its own.
-        epochs: number of epochs, by default the hyper-parameters' own.
+        epochs: number of epochs, by default the configuration's own.
         on_epoch: called after each epoch, with both sides up to date; ends training if it
             returns True.
 
@@ -239,12 +239,12 @@ def train(
             user_features=user_features,
             positives=positives,
             sample_weight=sample_weight,
-            hyperparameters=hyperparameters,
+            configuration=configuration,
             seed=seed,
             n_shards=n_shards,
             workers=workers,
         )
-        n_epochs = hyperparameters.epochs if epochs is None else epochs
+        n_epochs = configuration.epochs if epochs is None else epochs
         for epoch in range(first_epoch, first_epoch + n_epochs):
             epoch_started = time.perf_counter()
             plan = plan_epoch(epoch, training.n_positives, n_shards, blocks_per_epoch)
@@ -252,7 +252,7 @@ def train(
             training.scatter()
             if not training.is_finite():
                 raise TrainingDivergedError(
-                    f"Training diverged in epoch {epoch} with {hyperparameters}; "
+                    f"Training diverged in epoch {epoch} with {configuration}; "
                     "lower RECSVC_LEARNING_RATE."
                 )
             progress = _progress(epoch, results, time.perf_counter() - epoch_started)

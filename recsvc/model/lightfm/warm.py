@@ -1,64 +1,66 @@
 """Going on from the embeddings of an earlier run."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from recsvc.model.data.features import Features
-from recsvc.model.data.interactions import IdMap
+from recsvc.model.data.identifiers import IdMap
 from recsvc.model.fast.state import Embeddings
 from recsvc.model.fast.warm_start import carry_over
-from recsvc.model.lightfm.archive import ArchivedModel
 from recsvc.model.lightfm.fitting import Start
+from recsvc.model.lightfm.trained import TrainedModel
+
+
+@dataclass(frozen=True)
+class Named:
+    """Rows by id: those that the features of one side describe."""
+
+    ids: IdMap  #: of users or movies
+    features: Features  #: one row for each id
 
 
 def warm_start(
-    archived: ArchivedModel,
-    users: IdMap,
-    items: IdMap,
-    user_features: Features,
-    item_features: Features,
+    model: TrainedModel,
+    users_before: IdMap,
+    items_before: IdMap,
+    users: Named,
+    items: Named,
     *,
     seed: int,
 ) -> Start:
     """Carry embeddings over by user id, movie id and token; what is new starts at random.
 
     Args:
-        archived: the earlier model.
-        users: tonight's users.
-        items: tonight's movies.
-        user_features: of tonight's users.
-        item_features: of tonight's movies.
+        model: the earlier model.
+        users_before: the users that it knows.
+        items_before: the movies that it knows.
+        users: those to train on now.
+        items: likewise.
         seed: of the random embeddings.
     """
     random = np.random.RandomState(seed)
-    model = archived.model
     return Start(
-        items=_carried(
-            model.items, archived.items, model.item_features, items, item_features, random
-        ),
-        users=_carried(
-            model.users, archived.users, model.user_features, users, user_features, random
-        ),
+        items=_carried(model.items, Named(items_before, model.item_features), items, random),
+        users=_carried(model.users, Named(users_before, model.user_features), users, random),
         epochs_before=model.epochs,
     )
 
 
 def _carried(
-    before: Embeddings,
-    ids_before: IdMap,
-    features_before: Features,
-    ids: IdMap,
-    features: Features,
-    random: np.random.RandomState,
+    embeddings: Embeddings, before: Named, now: Named, random: np.random.RandomState
 ) -> Embeddings:
     """Carry over identity tokens by id and shared tokens by name, apart from each other."""
-    n_before, n = len(ids_before), len(ids)
-    fresh = Embeddings.initial(n + len(features.tokens), before.components, random)
-    identity = carry_over(ids_before.ids, before.rows(0, n_before), ids.ids, fresh.rows(0, n))
+    n_before, n = len(before.ids), len(now.ids)
+    fresh = Embeddings.initial(n + len(now.features.tokens), embeddings.components, random)
+    identity = carry_over(
+        before.ids.ids, embeddings.rows(0, n_before), now.ids.ids, fresh.rows(0, n)
+    )
     shared = carry_over(
-        _names(features_before),
-        before.rows(n_before, before.n_tokens),
-        _names(features),
+        _names(before.features),
+        embeddings.rows(n_before, embeddings.n_tokens),
+        _names(now.features),
         fresh.rows(n, fresh.n_tokens),
     )
     return Embeddings.stack(identity, shared)

@@ -7,9 +7,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from recsvc.model.ranking.scoring import Indices, row_norms, score_blocks
+from recsvc.model.ranking.scoring import score_blocks
 from recsvc.model.ranking.selection import mask, select
-from recsvc.model.scores.factors import Factors, Float32
+from recsvc.model.scores.factors import Factors, row_norms
+from recsvc.model.scores.scores import Scores
+from recsvc.runtime.arrays import Float32
 
 Csr = sparse.csr_array | sparse.csr_matrix
 Int32 = npt.NDArray[np.int32]
@@ -27,12 +29,12 @@ class RankedBlock:
 
 
 def rank(
-    factors: Factors,
+    scores: Scores,
     exclude: Csr,
     n: int,
     *,
     available: Mask | None = None,
-    users: slice | Indices | None = None,
+    users: slice | Int32 | None = None,
     threads: int = 1,
     block_rows: int | None = None,
 ) -> Generator[RankedBlock]:
@@ -41,7 +43,7 @@ def rank(
     The result does not depend on ``threads`` or ``block_rows``, which bound the memory.
 
     Args:
-        factors: The model.
+        scores: Of a recommender.
         exclude: Shape ``(n_users, n_items)``; stored entries are never ranked.
         n: Items for each user; fewer where the catalogue has no more to give.
         available: Shape ``(n_items,)``; items that are False are never ranked.
@@ -59,22 +61,22 @@ def rank(
     """
     if n < 1:
         raise ValueError(f"n must be positive: {n}")
-    if exclude.shape != (factors.n_users, factors.n_items):
+    if exclude.shape != (scores.n_users, scores.n_items):
         raise ValueError(
-            f"exclude is {exclude.shape}, factors are {(factors.n_users, factors.n_items)}"
+            f"exclude is {exclude.shape}, scores are {(scores.n_users, scores.n_items)}"
         )
-    chosen = _chosen_users(users, factors.n_users)
+    chosen = _chosen_users(users, scores.n_users)
     indptr, indices = csr_arrays(exclude)
-    unavailable = _unavailable(available, factors.n_items)
+    unavailable = _unavailable(available, scores.n_items)
 
-    def consume(start: int, stop: int, scores: Float32) -> RankedBlock:
+    def consume(start: int, stop: int, values: Float32) -> RankedBlock:
         block = _empty_block(chosen[start:stop], n)
-        mask(scores, block.users, indptr, indices)
-        scores[:, unavailable] = -np.inf
-        select(scores, block.items, block.scores, block.counts)
+        mask(values, block.users, indptr, indices)
+        values[:, unavailable] = -np.inf
+        select(values, block.items, block.scores, block.counts)
         return block
 
-    return score_blocks(factors, chosen, consume, threads=threads, block_rows=block_rows)
+    return score_blocks(scores, chosen, consume, threads=threads, block_rows=block_rows)
 
 
 def similar_items(
@@ -131,7 +133,7 @@ def _unit_vectors(vectors: Float32) -> Float32:
     return (vectors / norms[:, np.newaxis]).astype(np.float32)
 
 
-def _chosen_users(users: slice | Indices | None, n_users: int) -> Int32:
+def _chosen_users(users: slice | Int32 | None, n_users: int) -> Int32:
     everyone = np.arange(n_users, dtype=np.int32)
     if users is None:
         return everyone

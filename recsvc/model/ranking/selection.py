@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from recsvc.model.scores.factors import Float32
+from recsvc.runtime.arrays import Float32
 from recsvc.runtime.compiled import jit
 
 Int32 = npt.NDArray[np.int32]

@@ -1,10 +1,19 @@
-"""The baseline that every model must beat, and the fallback for users it knows nothing about."""
+"""``popular``: the number of positives of each item, for everyone alike.
+
+The baseline that every model must beat, and the fallback for users it knows nothing about.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from recsvc.model.data.interactions import Csr
-from recsvc.model.scores.factors import Factors, Float32
+from recsvc.model.data.identifiers import Csr
+from recsvc.model.recommenders.archive import Archive, Arrays, Previous
+from recsvc.model.recommenders.explanation import Contribution, Explanation
+from recsvc.model.recommenders.recommender import Description, TrainingSet
+from recsvc.model.scores.factors import Factors
+from recsvc.runtime.arrays import Float32, Int8
+from recsvc.vocabulary import POPULAR, POPULAR_ITEMS, SOURCES
 
 
 def popularity(train: Csr) -> Float32:
@@ -18,22 +27,42 @@ def popular_factors(train: Csr) -> Factors:
     return Factors(everyone, np.ascontiguousarray(popularity(train)[:, None]))
 
 
-def with_fallback(
-    model: Factors, fallback: npt.NDArray[np.bool_], item_popularity: Float32
-) -> Factors:
-    """Let some users see popular items instead of the model's.
+@dataclass(frozen=True)
+class Popular:
+    """See :class:`recsvc.model.recommenders.recommender.Recommender`."""
 
-    Args:
-        model: shapes ``(n_users, d)`` and ``(n_items, d)``.
-        fallback: shape ``(n_users,)``, who falls back.
-        item_popularity: shape ``(n_items,)``.
+    description: Description
+    name: str = POPULAR
+    continues: bool = False
 
-    Returns:
-        Factors with one further column, which is the only non-zero one of those users.
-    """
-    if not fallback.any():
-        return model
-    users = np.hstack([model.users, np.zeros((model.n_users, 1), np.float32)])
-    users[fallback, :-1] = 0
-    users[fallback, -1] = 1
-    return Factors(users, np.hstack([model.items, item_popularity[:, None]]))
+    def fit(self, data: TrainingSet, *, previous: Previous | None = None) -> "FittedPopular":  # noqa: ARG002
+        """Count."""
+        return FittedPopular(self.description, popular_factors(data.positives.csr()))
+
+
+@dataclass(frozen=True)
+class FittedPopular:
+    """See :class:`recsvc.model.recommenders.recommender.Fitted`."""
+
+    description: Description
+    scores: Factors
+    continued: bool = False
+
+    @property
+    def sources(self) -> Int8:
+        """Everybody gets what is popular."""
+        return np.full(self.scores.n_users, SOURCES.index(POPULAR_ITEMS), np.int8)
+
+    def similarity_vectors(self) -> Float32:
+        """Counts say nothing of likeness: every item is as far from every other."""
+        return np.zeros_like(self.scores.items)
+
+    def arrays(self) -> Arrays:
+        """Return the counts."""
+        return {"popularity": self.scores.items[:, 0]}
+
+
+def explain_popular(archive: Archive, user: int, item: int) -> Explanation:  # noqa: ARG001
+    """Return the number of positives of the item as the one term of its score."""
+    counted = Contribution("popularity", float(archive.arrays["popularity"][item]))
+    return Explanation.of(POPULAR_ITEMS, [counted])

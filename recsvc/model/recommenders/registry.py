@@ -1,81 +1,87 @@
-"""The models that are compared every night, each fitted and scored in the same way."""
+"""The line-up: every recommender that the scheduled run compares, a line each."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
-
-from recsvc.model.data.features import Features, identity_features
-from recsvc.model.data.interactions import Csr
-from recsvc.model.data.splits import Positives
-from recsvc.model.lightfm.fitting import OnEpoch, Start, TrainedModel, Training, fit
-from recsvc.model.recommenders.popular import popular_factors, popularity, with_fallback
-from recsvc.model.scores.factors import Factors
-
-POPULAR, CF, HYBRID = "popular", "lightfm_cf", "lightfm_hybrid"
-LINEUP = (POPULAR, CF, HYBRID)
-
-#: Why a user's list is what it is; the index is the code in ``user_sources``.
-SOURCES = ("hybrid", "cold_user", "popular")
+from recsvc.model.lightfm.configuration import LightfmConfiguration
+from recsvc.model.lightfm.epochs import Judge, best_epoch
+from recsvc.model.lightfm.fitting import Training
+from recsvc.model.recommenders.archive import Archive
+from recsvc.model.recommenders.explanation import Explanation
+from recsvc.model.recommenders.lightfm_cf import LightfmCf
+from recsvc.model.recommenders.lightfm_hybrid import LightfmHybrid, explain_lightfm
+from recsvc.model.recommenders.popular import Popular, explain_popular
+from recsvc.model.recommenders.recommender import Description, Recommender, TrainingSet
+from recsvc.vocabulary import LIGHTFM_CF, LIGHTFM_HYBRID, POPULAR
 
 
 @dataclass(frozen=True)
-class FittedHybrid:
-    """A LightFM model, ready to rank."""
+class LineupConfiguration:
+    """What the recommenders of a line-up are configured by."""
 
-    trained: TrainedModel  #: its embeddings
-    factors: Factors  #: its scores, fallback for users without history included
+    lightfm: LightfmConfiguration
+    seed: int  #: of every random number
+    threads: int
+
+    @property
+    def training(self) -> Training:
+        """How LightFM models are trained."""
+        return Training(self.lightfm, seed=self.seed, threads=self.threads)
+
+    @property
+    def settles(self) -> bool:
+        """Whether :func:`settled` has anything to do."""
+        return self.lightfm.settles_epochs
+
+    def with_epochs(self, epochs: int) -> "LineupConfiguration":
+        """Return the same with another number of epochs."""
+        return replace(self, lightfm=self.lightfm.model_copy(update={"epochs": epochs}))
 
 
-def fit_model(
-    name: str, train: Positives, items: Features, users: Features, training: Training
-) -> Factors:
-    """Fit one model of the line-up and return its scores.
+@dataclass(frozen=True)
+class Entry:
+    """A recommender in the line-up."""
+
+    make: Callable[[LineupConfiguration], Recommender]
+    explain: Callable[[Archive, int, int], Explanation]  #: archive, user index, item index
+
+
+#: By name as in ``vocabulary.MODELS``, in the same order: the simplest first.
+REGISTRY: dict[str, Entry] = {
+    POPULAR: Entry(lambda given: Popular(Description(given.seed)), explain_popular),
+    LIGHTFM_CF: Entry(lambda given: LightfmCf(given.training), explain_lightfm),
+    LIGHTFM_HYBRID: Entry(lambda given: LightfmHybrid(given.training), explain_lightfm),
+}
+
+PUBLISHED = LIGHTFM_HYBRID  #: whose lists readers get
+
+
+def lineup(configuration: LineupConfiguration) -> dict[str, Recommender]:
+    """Return every recommender, configured, by name."""
+    return {name: entry.make(configuration) for name, entry in REGISTRY.items()}
+
+
+def settled(
+    configuration: LineupConfiguration, data: TrainingSet, judge: Judge
+) -> LineupConfiguration:
+    """Settle what is to be found out before anything is compared: the number of epochs.
 
     Args:
-        name: one of :data:`LINEUP`.
-        train: what to learn from; at least one positive.
-        items: features of items, which only ``lightfm_hybrid`` looks at.
-        users: features of users, likewise.
-        training: hyper-parameters, seed and threads.
-
-    Raises:
-        TrainingDivergedError: parameters stopped being finite.
+        configuration: with the most epochs that there may be.
+        data: training positives without those that the judge goes by.
+        judge: of scores, by a slice of the training positives.
     """
-    if name == POPULAR:
-        return popular_factors(train.csr())
-    if name == CF:
-        n_users, n_items = train.shape
-        items, users = identity_features(n_items), identity_features(n_users)
-    return fit_hybrid(train, items, users, training).factors
+    training = configuration.training
+    epochs = best_epoch(data.positives, data.items, data.users, training, judge)
+    return configuration.with_epochs(epochs)
 
 
-def fit_hybrid(
-    train: Positives,
-    items: Features,
-    users: Features,
-    training: Training,
-    *,
-    start: Start | None = None,
-    on_epoch: OnEpoch | None = None,
-) -> FittedHybrid:
-    """Fit a LightFM model; the arguments are those of :func:`recsvc.model.lightfm.fitting.fit`."""
-    trained = fit(train, items, users, training, start=start, on_epoch=on_epoch)
-    matrix = train.csr()
-    sources = user_sources(matrix, users)
-    factors = with_fallback(
-        trained.factors(known=sources == SOURCES.index("hybrid")),
-        sources == SOURCES.index("popular"),
-        popularity(matrix),
-    )
-    return FittedHybrid(trained, factors)
+def explain(archive: Archive, user: int, item: int) -> Explanation:
+    """Split a score of the published run into terms that add up to it.
 
-
-def user_sources(train: Csr, users: Features) -> npt.NDArray[np.int8]:
-    """Return for each user the index in :data:`SOURCES` of what their list rests on.
-
-    Users with positives get the model; others what their attributes say, or else what is popular.
+    Args:
+        archive: of the run.
+        user: user index.
+        item: item index.
     """
-    known = np.diff(train.indptr) > 0
-    described = np.diff(users.shared.indptr) > 0
-    return np.select([known, described], [0, 1], default=2).astype(np.int8)
+    return REGISTRY[archive.recommender].explain(archive, user, item)

@@ -11,7 +11,7 @@ from recsvc.model.data.features import (
     item_tokens,
     token_features,
 )
-from recsvc.model.data.interactions import IdMap
+from recsvc.model.data.identifiers import IdMap
 
 MOVIES = IdMap(np.array([3, 7, 11]))
 

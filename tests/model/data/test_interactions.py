@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsvc.model.data.interactions import IdMap, Interactions, RatingColumns, build_interactions
+from recsvc.model.data.identifiers import IdMap
+from recsvc.model.data.interactions import Interactions, RatingColumns, build_interactions
 
 # user, movie, time, positive
 RATED = [

@@ -2,7 +2,6 @@
 
 import math
 import os
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,13 @@ from lightfm import LightFM
 
 from recsvc.errors import TrainingDivergedError
 from recsvc.model.fast import EarlyStopping, Embeddings, carry_over, schedule, train
-from recsvc.model.fast.hyperparameters import Hyperparameters, Loss
 from recsvc.model.fast.kernel import Turn, visits_of_turn
 from recsvc.model.fast.schedule import EpochPlan, plan_epoch, positives_per_visit
 from recsvc.model.fast.shards import assign_shards, split_positives
 from recsvc.model.fast.state import all_finite
+from recsvc.model.lightfm.configuration import LightfmConfiguration, Loss
 
-TINY = Hyperparameters(
+TINY = LightfmConfiguration(
     loss="warp",
     components=5,
     learning_rate=0.1,
@@ -38,6 +37,10 @@ TINY = Hyperparameters(
 def _shards_of_tiny_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "MIN_SHARD_POSITIVES", 1)
     monkeypatch.setattr(schedule, "MIN_PART_ITEMS", 1)
+
+
+def varied(configuration: LightfmConfiguration, **changes: Any) -> LightfmConfiguration:
+    return configuration.model_copy(update=changes)
 
 
 def identity(n: int, value: float = 1.0) -> Any:
@@ -93,7 +96,7 @@ class SlowTrainer:
         user_features: Any,
         positives: Any,
         weights: Any,
-        hyper: Hyperparameters,
+        hyper: LightfmConfiguration,
     ) -> None:
         self.hyper = hyper
         self.fi = item_features.toarray().astype(float)
@@ -290,7 +293,7 @@ FEATURES = {
 def test_training_follows_the_written_formulas(
     name: str, loss: Loss, n_blocks: int, components: int
 ) -> None:
-    hyper = replace(TINY, loss=loss, components=components)
+    hyper = varied(TINY, loss=loss, components=components)
     assert_follows_the_formulas(*FEATURES[name], random_positives(9, 12, seed=3), hyper, n_blocks)
 
 
@@ -302,11 +305,15 @@ def test_users_with_several_visits_in_a_turn_follow_them_too(
     monkeypatch.setattr(schedule, "LARGE", large)  # from there on a visit takes several positives
     features = with_tokens(60, 4, 1), identity(9)
     positives = random_positives(9, 60, seed=3, density=0.6)
-    assert_follows_the_formulas(*features, positives, replace(TINY, loss=loss), n_blocks=3)
+    assert_follows_the_formulas(*features, positives, varied(TINY, loss=loss), n_blocks=3)
 
 
 def assert_follows_the_formulas(
-    item_features: Any, user_features: Any, positives: Any, hyper: Hyperparameters, n_blocks: int
+    item_features: Any,
+    user_features: Any,
+    positives: Any,
+    hyper: LightfmConfiguration,
+    n_blocks: int,
 ) -> None:
     weights = sp.coo_matrix(positives)
     weights.data = np.random.default_rng(4).uniform(0.5, 2.0, positives.nnz).astype(np.float32)
@@ -322,7 +329,7 @@ def assert_follows_the_formulas(
         item_features,
         user_features,
         positives,
-        hyperparameters=hyper,
+        configuration=hyper,
         seed=7,
         threads=2,
         sample_weight=weights,
@@ -398,13 +405,13 @@ def test_blocks_grow_with_the_root_of_what_was_seen() -> None:
 
 
 def test_strong_regularisation_shrinks_and_stays_finite() -> None:
-    strong = replace(TINY, item_alpha=30.0, epochs=3)
+    strong = varied(TINY, item_alpha=30.0, epochs=3)
     items, users = (Embeddings.initial(n, 5, np.random.RandomState(1)) for n in (12, 9))
     largest = np.abs(items.embeddings).max()
     positives = sp.coo_matrix(np.tri(9, 12, dtype=np.float32))
     train(
         items, users, identity(12), identity(9), positives,
-        hyperparameters=strong, seed=1, threads=1, n_shards=2, blocks_per_epoch=1,
+        configuration=strong, seed=1, threads=1, n_shards=2, blocks_per_epoch=1,
     )  # fmt: skip
     assert all(all_finite(array.reshape(-1)) for array in items.arrays())
     assert np.abs(items.embeddings).max() < largest
@@ -422,7 +429,7 @@ def test_a_catalogue_too_small_for_parts_is_trained_as_a_whole(
         )
         summary = train(
             items, users, identity(10), identity(9), positives,
-            hyperparameters=TINY, seed=1, threads=2, n_shards=n_shards,
+            configuration=TINY, seed=1, threads=2, n_shards=n_shards,
         )  # fmt: skip
         assert summary.history[0].violation_rate > 0.5
         found.append(items.embeddings.tobytes())
@@ -469,7 +476,7 @@ def ndcg_at_10(user_rows: Any, item_rows: Any, train_part: Any, test_part: Any) 
 
 
 def fast_ndcg(
-    hyper: Hyperparameters,
+    hyper: LightfmConfiguration,
     train_part: Any,
     test_part: Any,
     features: Any,
@@ -486,7 +493,7 @@ def fast_ndcg(
         features,
         identity(n_users),
         train_part,
-        hyperparameters=hyper,
+        configuration=hyper,
         seed=seed,
         threads=2,
         **options,
@@ -497,7 +504,7 @@ def fast_ndcg(
 
 
 def lightfm_ndcg(
-    hyper: Hyperparameters, train_part: Any, test_part: Any, features: Any, seed: int
+    hyper: LightfmConfiguration, train_part: Any, test_part: Any, features: Any, seed: int
 ) -> float:
     model = LightFM(
         no_components=hyper.components,
@@ -516,12 +523,12 @@ def lightfm_ndcg(
 
 @pytest.mark.parametrize("loss", ["warp", "bpr"])
 def test_quality_on_small_data_is_that_of_lightfm(loss: str) -> None:
-    hyper = Hyperparameters(loss=loss, components=16, learning_rate=0.05, epochs=12)
+    hyper = LightfmConfiguration(loss=loss, components=16, learning_rate=0.05, epochs=12)
     data = synthetic()
     seeds = range(4)
     fast = np.mean([fast_ndcg(hyper, *data, seed=seed) for seed in seeds])
     reference = np.mean([lightfm_ndcg(hyper, *data, seed=seed) for seed in seeds])
-    untrained = fast_ndcg(replace(hyper, epochs=0), *data, seed=0)
+    untrained = fast_ndcg(varied(hyper, epochs=0), *data, seed=0)
     assert fast > reference - 0.015
     assert fast > 2 * untrained
 
@@ -530,11 +537,11 @@ def test_quality_on_small_data_is_that_of_lightfm(loss: str) -> None:
 def test_bytes_do_not_depend_on_the_number_of_threads(user_tokens: bool) -> None:
     train_part, _, item_features = synthetic(seed=1)
     user_features = with_tokens(300, 6, 5) if user_tokens else identity(300)
-    hyper = Hyperparameters(components=8, epochs=2)
+    hyper = LightfmConfiguration(components=8, epochs=2)
 
     def trained(threads: int) -> Any:
         items, users = sides(item_features, user_features, hyper.components)
-        options = {"hyperparameters": hyper, "seed": 3, "threads": threads}
+        options = {"configuration": hyper, "seed": 3, "threads": threads}
         train(items, users, item_features, user_features, train_part, **options)
         return [array.tobytes() for array in items.arrays() + users.arrays()]
 
@@ -548,7 +555,7 @@ def test_another_seed_gives_another_model() -> None:
     results = []
     for seed in (1, 2):
         items, users = sides(features, identity(300), 8)
-        options = {"hyperparameters": Hyperparameters(components=8, epochs=1), "seed": seed}
+        options = {"configuration": LightfmConfiguration(components=8, epochs=1), "seed": seed}
         train(items, users, features, identity(300), train_part, threads=1, **options)
         results.append(items.embeddings)
     assert not np.array_equal(*results)
@@ -556,7 +563,7 @@ def test_another_seed_gives_another_model() -> None:
 
 def test_divergence_names_the_epoch_and_the_hyperparameters() -> None:
     train_part, _, features = synthetic()
-    hyper = Hyperparameters(components=4, learning_rate=1e30, epochs=3)
+    hyper = LightfmConfiguration(components=4, learning_rate=1e30, epochs=3)
     items, users = sides(features, identity(300), hyper.components)
     with pytest.raises(TrainingDivergedError, match=r"epoch 1 .*learning_rate=1e\+30"):
         train(
@@ -565,7 +572,7 @@ def test_divergence_names_the_epoch_and_the_hyperparameters() -> None:
             features,
             identity(300),
             train_part,
-            hyperparameters=hyper,
+            configuration=hyper,
             seed=0,
             threads=1,
         )
@@ -586,7 +593,7 @@ def test_training_stops_when_the_callback_says_so_and_reports_each_epoch() -> No
         features,
         identity(300),
         train_part,
-        hyperparameters=Hyperparameters(components=8, epochs=5),
+        configuration=LightfmConfiguration(components=8, epochs=5),
         seed=0,
         threads=1,
         on_epoch=on_epoch,
@@ -603,11 +610,9 @@ def test_every_positive_is_one_sample_of_an_epoch_and_non_positives_are_none() -
     positives.data[::2] = -1.0
     features, user_features = identity(12), identity(9)
     items, users = sides(features, user_features, 5)
-    hyper = replace(TINY, loss="bpr", epochs=1)
+    hyper = varied(TINY, loss="bpr", epochs=1)
     before = users.embeddings.copy()
-    train(
-        items, users, features, user_features, positives, hyperparameters=hyper, seed=1, threads=1
-    )
+    train(items, users, features, user_features, positives, configuration=hyper, seed=1, threads=1)
     liked = sp.csr_matrix(positives).maximum(0).sum(axis=1)
     untouched = np.flatnonzero(np.asarray(liked).ravel() == 0)
     # without samples of its own a user is only shrunk by regularisation
@@ -625,7 +630,7 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
             identity(12),
             identity(9),
             random_positives(8, 12, seed=0),
-            hyperparameters=TINY,
+            configuration=TINY,
             seed=0,
             threads=1,
         )
@@ -644,7 +649,7 @@ def test_sample_weights_in_another_order_are_refused() -> None:
             identity(12),
             identity(9),
             positives,
-            hyperparameters=TINY,
+            configuration=TINY,
             seed=0,
             threads=1,
             sample_weight=reordered,
@@ -706,7 +711,7 @@ def movielens() -> Any:
 
 def test_quality_on_movielens_is_that_of_lightfm() -> None:
     data = movielens()
-    hyper = Hyperparameters(epochs=12, max_sampled=20)
+    hyper = LightfmConfiguration(epochs=12, max_sampled=20)
     fast = np.mean([fast_ndcg(hyper, *data, seed=seed) for seed in range(2)])
     reference = lightfm_ndcg(hyper, *data, seed=0)
     # one seed moves LightFM by 0.003

@@ -1,7 +1,5 @@
 """LightFM behind one door: its scores, as two matrices."""
 
-from dataclasses import replace
-
 import lightfm
 import numpy as np
 import pandas as pd
@@ -10,13 +8,14 @@ from scipy import sparse
 
 from recsvc.errors import TrainingDivergedError
 from recsvc.model.data.features import Features, identity_features, token_features
-from recsvc.model.data.interactions import IdMap
+from recsvc.model.data.identifiers import IdMap
 from recsvc.model.data.splits import Positives
-from recsvc.model.fast.hyperparameters import Hyperparameters
-from recsvc.model.lightfm.fitting import TrainedModel, Training, fit
+from recsvc.model.lightfm.configuration import LightfmConfiguration
+from recsvc.model.lightfm.fitting import Training, fit
+from recsvc.model.lightfm.trained import TrainedModel
 
 N_USERS, N_ITEMS = 30, 40
-QUICK = Hyperparameters(components=8, epochs=5, learning_rate=0.05)
+QUICK = LightfmConfiguration(components=8, epochs=5, learning_rate=0.05)
 
 
 def positives(seed: int = 0) -> Positives:
@@ -34,18 +33,18 @@ def tokens(n: int, names: str, seed: int, *, normalize: bool = False) -> Feature
     return token_features(IdMap(np.arange(n)), pairs, normalize=normalize)
 
 
-def with_lightfm(hyperparameters: Hyperparameters, seed: int) -> Training:
-    return Training(hyperparameters, seed=seed, threads=1, trainer="lightfm")
+def with_lightfm(configuration: LightfmConfiguration, seed: int) -> Training:
+    return Training(configuration.model_copy(update={"trainer": "lightfm"}), seed=seed, threads=1)
 
 
 def trained(
-    hyperparameters: Hyperparameters = QUICK, *, normalize: bool = False, seed: int = 1
+    configuration: LightfmConfiguration = QUICK, *, normalize: bool = False, seed: int = 1
 ) -> TrainedModel:
     return fit(
         positives(),
         tokens(N_ITEMS, "abcde", 2, normalize=normalize),
         tokens(N_USERS, "xyz", 3, normalize=normalize),
-        with_lightfm(hyperparameters, seed),
+        with_lightfm(configuration, seed),
     )
 
 
@@ -72,7 +71,7 @@ def test_scores_are_those_of_lightfms_predict(loss: str, normalize: bool) -> Non
     row, column = np.divmod(np.arange(N_USERS * N_ITEMS, dtype=np.int32), N_ITEMS)
     expected = theirs.predict(row, column, **sides).reshape(N_USERS, N_ITEMS)
 
-    ours = trained(replace(QUICK, loss=loss), normalize=normalize)
+    ours = trained(QUICK.model_copy(update={"loss": loss}), normalize=normalize)
     factors = ours.factors(known=np.ones(N_USERS, np.bool_))
     assert factors.users @ factors.items.T == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
@@ -138,13 +137,14 @@ def test_another_seed_gives_another_model() -> None:
 
 
 def test_epochs_are_those_that_were_asked_for() -> None:
-    assert trained(replace(QUICK, epochs=2)).epochs == 2
+    assert trained(QUICK.model_copy(update={"epochs": 2})).epochs == 2
 
 
 # LightFM's own look for infinities makes NumPy warn of them.
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 @pytest.mark.parametrize("loss", ["warp", "bpr"])
 def test_a_training_that_diverges_says_so_and_what_to_change(loss: str) -> None:
-    wild = replace(QUICK, loss=loss, learning_rate=1e6, item_alpha=0.0, user_alpha=0.0)
+    step = {"learning_rate": 1e6, "item_alpha": 0.0, "user_alpha": 0.0}
+    wild = QUICK.model_copy(update={"loss": loss, **step})
     with pytest.raises(TrainingDivergedError, match="lower RECSVC_LEARNING_RATE"):
         trained(wild)

@@ -5,13 +5,17 @@ import pandas as pd
 import pytest
 
 from recsvc.model.data.features import token_features
-from recsvc.model.data.interactions import IdMap
+from recsvc.model.data.identifiers import IdMap
 from recsvc.model.data.splits import Positives
-from recsvc.model.fast.hyperparameters import Hyperparameters
-from recsvc.model.lightfm.archive import ArchivedModel, from_bytes, to_bytes
-from recsvc.model.recommenders.explain import Explanation, explain
-from recsvc.model.recommenders.popular import popularity
-from recsvc.model.recommenders.registry import Training, fit_hybrid, user_sources
+from recsvc.model.lightfm.archive import model_of
+from recsvc.model.lightfm.configuration import LightfmConfiguration
+from recsvc.model.lightfm.fitting import Training
+from recsvc.model.recommenders.archive import Archive, from_bytes, to_bytes
+from recsvc.model.recommenders.explanation import Explanation
+from recsvc.model.recommenders.lightfm_hybrid import LightfmHybrid
+from recsvc.model.recommenders.popular import Popular
+from recsvc.model.recommenders.recommender import Description, TrainingSet
+from recsvc.model.recommenders.registry import explain
 from recsvc.model.scores.factors import Factors
 
 USERS, MOVIES = IdMap(np.array([100, 200, 300, 400])), IdMap(np.array([11, 22, 33]))
@@ -21,24 +25,18 @@ TRAIN = Positives(np.array([0, 0, 1], np.int32), np.array([0, 1, 1], np.int32), 
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "normalised"])
-def published(request: pytest.FixtureRequest) -> tuple[ArchivedModel, Factors]:
+def published(request: pytest.FixtureRequest) -> tuple[Archive, Factors]:
     """A model as it comes out of the database, and the factors that made the recommendations."""
     genres = pd.DataFrame({"id": [11, 11, 33], "token": ["genre:a", "genre:b", "genre:a"]})
     attributes = pd.DataFrame({"id": [200, 300], "token": ["g:F", "g:F"]})
     items = token_features(MOVIES, genres, normalize=request.param)
     users = token_features(USERS, attributes, normalize=request.param)
     training = Training(
-        Hyperparameters(components=16, epochs=20, learning_rate=0.1), seed=3, threads=1
+        LightfmConfiguration(components=16, epochs=20, learning_rate=0.1), seed=3, threads=1
     )
-    fitted = fit_hybrid(TRAIN, items, users, training)
-    archived = ArchivedModel(
-        fitted.trained,
-        USERS,
-        MOVIES,
-        sources=user_sources(TRAIN.csr(), users),
-        popularity=popularity(TRAIN.csr()),
-    )
-    return from_bytes(to_bytes(archived)), fitted.factors
+    fitted = LightfmHybrid(training).fit(TrainingSet(TRAIN, items, users))
+    archive = Archive("lightfm_hybrid", USERS, MOVIES, fitted.arrays())
+    return from_bytes(to_bytes(archive)), fitted.scores
 
 
 def values(explanation: Explanation) -> dict[str, float]:
@@ -50,7 +48,7 @@ def values(explanation: Explanation) -> dict[str, float]:
     ("user", "source"), [(0, "hybrid"), (1, "hybrid"), (2, "cold_user"), (3, "popular")]
 )
 def test_terms_add_up_to_the_score_that_was_recommended(
-    published: tuple[ArchivedModel, Factors], user: int, source: str, item: int
+    published: tuple[Archive, Factors], user: int, source: str, item: int
 ) -> None:
     archived, factors = published
     explanation = explain(archived, user, item)
@@ -61,16 +59,16 @@ def test_terms_add_up_to_the_score_that_was_recommended(
 
 
 def test_terms_are_the_movies_tokens_and_the_users_bias(
-    published: tuple[ArchivedModel, Factors],
+    published: tuple[Archive, Factors],
 ) -> None:
     archived, _ = published
     assert set(values(explain(archived, 0, 0))) == {"user:bias", "movie:11", "genre:a", "genre:b"}
     assert set(values(explain(archived, 2, 1))) == {"user:bias", "movie:22"}
 
 
-def test_a_term_is_what_the_token_adds(published: tuple[ArchivedModel, Factors]) -> None:
+def test_a_term_is_what_the_token_adds(published: tuple[Archive, Factors]) -> None:
     archived, _ = published
-    model = archived.model
+    model = model_of(archived.arrays)
     vector, bias = model.user_vector(1, known=True)
     column = len(MOVIES) + model.item_features.tokens.index("genre:a")
     weight = model.item_features.matrix[[2]].toarray()[0, column]
@@ -81,13 +79,21 @@ def test_a_term_is_what_the_token_adds(published: tuple[ArchivedModel, Factors])
 
 
 def test_for_popular_the_one_term_is_the_number_of_positives(
-    published: tuple[ArchivedModel, Factors],
+    published: tuple[Archive, Factors],
 ) -> None:
     assert values(explain(published[0], 3, 1)) == {"popularity": 2.0}
 
 
 def test_the_largest_terms_come_first_whatever_their_sign(
-    published: tuple[ArchivedModel, Factors],
+    published: tuple[Archive, Factors],
 ) -> None:
     sizes = [abs(term.value) for term in explain(published[0], 0, 0).contributions]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_published_popularity_is_explained_by_its_counts() -> None:
+    nobody = token_features(USERS, pd.DataFrame({"id": [], "token": []}), normalize=False)
+    fitted = Popular(Description(seed=1)).fit(TrainingSet(TRAIN, nobody, nobody))
+    archive = from_bytes(to_bytes(Archive("popular", USERS, MOVIES, fitted.arrays())))
+    explanation = explain(archive, 0, 1)
+    assert (explanation.source, values(explanation)) == ("popular", {"popularity": 2.0})

@@ -3,7 +3,8 @@
 import numpy as np
 from scipy import sparse
 
-from recsvc.model.recommenders.popular import popular_factors, popularity, with_fallback
+from recsvc.model.recommenders.fallback import with_fallback
+from recsvc.model.recommenders.popular import popular_factors, popularity
 from recsvc.model.scores.factors import Factors
 
 TRAIN = sparse.csr_array(np.array([[1, 0, 1], [1, 0, 0]], np.float32))

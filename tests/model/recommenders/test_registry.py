@@ -1,27 +1,22 @@
-"""The line-up: each model sees what it may see, and every user gets a list."""
+"""The line-up: each recommender sees what it may see, and every user gets a list."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
 
-from recsvc.model.data.features import Features, identity_features, token_features
-from recsvc.model.data.interactions import IdMap
+from recsvc.model.data.features import identity_features, token_features
+from recsvc.model.data.identifiers import IdMap
 from recsvc.model.data.splits import Positives
-from recsvc.model.fast.hyperparameters import Hyperparameters
-from recsvc.model.recommenders.registry import (
-    CF,
-    HYBRID,
-    LINEUP,
-    POPULAR,
-    SOURCES,
-    Training,
-    fit_hybrid,
-    fit_model,
-    user_sources,
-)
+from recsvc.model.lightfm.configuration import LightfmConfiguration
+from recsvc.model.recommenders.fallback import user_sources
+from recsvc.model.recommenders.lightfm_hybrid import FittedLightfm
+from recsvc.model.recommenders.recommender import TrainingSet
+from recsvc.model.recommenders.registry import PUBLISHED, REGISTRY, LineupConfiguration, lineup
+from recsvc.runtime.arrays import Float32
+from recsvc.vocabulary import LIGHTFM_CF, LIGHTFM_HYBRID, MODELS, POPULAR, SOURCES
 
-TRAINING = Training(Hyperparameters(components=4, epochs=3), seed=5, threads=1)
+CONFIGURATION = LineupConfiguration(LightfmConfiguration(components=4, epochs=3), seed=5, threads=1)
 
 # Users 0 and 1 have positives, 2 has attributes only, 3 has neither.
 TRAIN = Positives(np.array([0, 0, 1], np.int32), np.array([0, 1, 1], np.int32), (4, 3))
@@ -31,16 +26,35 @@ ITEMS = token_features(
 USERS = token_features(
     IdMap(np.arange(4)), pd.DataFrame({"id": [1, 2], "token": ["g:F"] * 2}), normalize=False
 )
+DATA = TrainingSet(TRAIN, ITEMS, USERS)
+BARE = TrainingSet(TRAIN, identity_features(3), identity_features(4))
 
 
-def scores(name: str, items: Features = ITEMS, users: Features = USERS) -> np.ndarray:
-    factors = fit_model(name, TRAIN, items, users, TRAINING)
-    return factors.users @ factors.items.T
+def scores(name: str, data: TrainingSet = DATA) -> Float32:
+    everyone = np.arange(4, dtype=np.int32)
+    return lineup(CONFIGURATION)[name].fit(data).scores.scorer(4).score(everyone).copy()
 
 
-def test_there_are_three_models_and_three_sources() -> None:
-    assert LINEUP == ("popular", "lightfm_cf", "lightfm_hybrid")
-    assert SOURCES == ("hybrid", "cold_user", "popular")
+def test_every_model_that_readers_can_filter_on_is_in_the_registry_simplest_first() -> None:
+    assert tuple(REGISTRY) == MODELS == ("popular", "lightfm_cf", "lightfm_hybrid")
+    assert PUBLISHED in REGISTRY
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_a_recommender_is_configured_under_its_own_name(name: str) -> None:
+    recommender = lineup(CONFIGURATION)[name]
+    assert recommender.name == name
+    assert recommender.description.seed == 5
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_a_fitted_recommender_gives_everything_that_a_run_asks_for(name: str) -> None:
+    fitted = lineup(CONFIGURATION)[name].fit(DATA)
+    assert (fitted.scores.n_users, fitted.scores.n_items) == (4, 3)
+    assert fitted.sources.shape == (4,)
+    assert fitted.similarity_vectors().shape[0] == 3
+    assert not fitted.continued
+    assert all(array.dtype != object for array in fitted.arrays().values())
 
 
 def test_a_source_tells_what_a_list_rests_on() -> None:
@@ -63,15 +77,14 @@ def test_popular_gives_everyone_the_counts() -> None:
     assert scores(POPULAR).tolist() == [[1, 2, 0]] * 4
 
 
-@pytest.mark.parametrize(("name", "alike"), [(CF, True), (HYBRID, False)])
+@pytest.mark.parametrize(("name", "alike"), [(LIGHTFM_CF, True), (LIGHTFM_HYBRID, False)])
 def test_only_the_hybrid_looks_at_features(name: str, alike: bool) -> None:
-    bare = scores(name, identity_features(3), identity_features(4))
-    assert np.array_equal(scores(name)[:2], bare[:2]) is alike
+    assert np.array_equal(scores(name)[:2], scores(name, BARE)[:2]) is alike
 
 
 @pytest.mark.parametrize(
     ("name", "fallen_back"),
-    [(CF, [False, False, True, True]), (HYBRID, [False, False, False, True])],
+    [(LIGHTFM_CF, [False, False, True, True]), (LIGHTFM_HYBRID, [False, False, False, True])],
 )
 def test_whoever_a_model_knows_nothing_about_gets_what_is_popular(
     name: str, fallen_back: list[bool]
@@ -80,9 +93,10 @@ def test_whoever_a_model_knows_nothing_about_gets_what_is_popular(
 
 
 def test_the_fitted_hybrid_keeps_the_embeddings_behind_its_scores() -> None:
-    fitted = fit_hybrid(TRAIN, ITEMS, USERS, TRAINING)
+    fitted = lineup(CONFIGURATION)[LIGHTFM_HYBRID].fit(DATA)
+    assert isinstance(fitted, FittedLightfm)
     direct = fitted.trained.factors(known=np.array([True, True, False, False]))
     known = slice(0, 3)
-    assert fitted.factors.users[known] @ fitted.factors.items.T == pytest.approx(
+    assert fitted.scores.users[known] @ fitted.scores.items.T == pytest.approx(
         direct.users[known] @ direct.items.T, abs=1e-6
     )

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 import sqlalchemy as sa
 
-from recsvc.model.data.interactions import IdMap
+from recsvc.model.data.identifiers import IdMap
 from recsvc.model.ranking.rank import rank, similar_items
 from recsvc.model.scores.factors import Factors
 from recsvc.pipeline.list_rows import recommendation_rows, similarity_rows

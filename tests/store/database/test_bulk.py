@@ -283,7 +283,7 @@ def test_any_number_of_rows_arrives(engine: sa.Engine, count: int) -> None:
     """SQLite takes several rows a statement; full and partly filled statements alike."""
     rows = pd.DataFrame({"user_id": range(1, count + 1)})
     with writing(engine) as connection:
-        assert insert(connection, tables.users, rows) == count
+        assert insert(connection, users, rows) == count
         ids = connection.scalars(sa.select(users.c.user_id).order_by("user_id")).all()
     assert ids == rows["user_id"].tolist()
 
