@@ -16,8 +16,7 @@ from apscheduler.schedulers.base import BaseScheduler
 
 from recsvc.errors import NightDoneError
 from recsvc.pipeline import scheduler
-from recsvc.pipeline.calendar import Nights
-from recsvc.pipeline.retrain import JOB
+from recsvc.pipeline.calendar import JOB, Nights
 from recsvc.pipeline.scheduler import NIGHTLY, RETRY, RETRY_MINUTES, NightTrigger, Scheduler
 from recsvc.runtime import logs
 from recsvc.store.contract.tables import runs

@@ -34,8 +34,9 @@ from recsvc.errors import (
 )
 from recsvc.ingest.folder import ingest_folder
 from recsvc.pipeline import compare
+from recsvc.pipeline.calendar import JOB
 from recsvc.pipeline.load import load_training_data
-from recsvc.pipeline.retrain import JOB, RetrainReport, retrain
+from recsvc.pipeline.retrain import RetrainReport, retrain
 from recsvc.runtime import checkpoints
 from recsvc.store.contract.tables import metadata, recommendations, runs
 from recsvc.store.database import bulk, retry
