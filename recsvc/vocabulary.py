@@ -1,7 +1,8 @@
 """The names that readers filter on, each written once.
 
-Comments of tables and views, documentation, commands and the report take them from here. A name is
-a contract: one that is added needs a migration, because the comments in the database list them.
+The model and the scheduled run take them from here. The comments of tables and views, the report
+and the commands still spell them out: a name that is added has to be added there too, and needs a
+migration, because the comments in the database list them.
 """
 
 from collections.abc import Sequence

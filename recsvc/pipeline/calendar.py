@@ -7,8 +7,9 @@ from zoneinfo import ZoneInfo
 
 from recsvc.errors import UsageError
 from recsvc.settings import Settings
+from recsvc.vocabulary import RETRAIN
 
-JOB = "retrain"  # the name of the nightly job in the ledger
+JOB = RETRAIN  # the name of the nightly job in the ledger
 LATEST = "latest"
 
 # A night of a day lies within a day and some hours of that day in UTC, whatever the zone.

@@ -9,6 +9,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from recsvc.errors import PublicationRefusedError
+from recsvc.model.data.identifiers import Csr
 from recsvc.model.data.interactions import Interactions
 from recsvc.model.data.splits import Positives, Split, split_positives
 from recsvc.model.evaluation.evaluate import Evaluation, evaluate
@@ -18,6 +19,7 @@ from recsvc.model.recommenders.registry import PUBLISHED, LineupConfiguration, l
 from recsvc.model.scores.scores import Scores
 from recsvc.pipeline.load import FeatureSets, TrainingData
 from recsvc.pipeline.run import Run
+from recsvc.runtime.arrays import Float64
 from recsvc.settings import Recipe, Settings
 from recsvc.store.runs import ledger
 from recsvc.store.runs.publication import published_epochs, published_user_metrics
@@ -46,22 +48,22 @@ def settle(run: Run, data: TrainingData, train: Positives) -> LineupConfiguratio
     with run.phase("fit:epochs") as phase:
         part = split_positives(train, VALIDATION_FRACTION, settings.seed)
         sliced = data.features.with_positives(part.train)
+        seen, held_out = part.train.csr(), part.test.csr()
 
         def judge(scores: Scores) -> float:
-            figures = _gate_figures(scores, part, settings.threads)
-            return float(figures.mean())
+            return float(_gate_figures(scores, seen, held_out, settings.threads).mean())
 
         found = settled(configuration, sliced, judge)
         phase.rows = found.lightfm.epochs
     return found
 
 
-def _gate_figures(scores: Scores, split: Split, threads: int) -> np.ndarray[Any, Any]:
-    """Return the gate's metric for each user with held-out positives."""
+def _gate_figures(scores: Scores, train: Csr, test: Csr, threads: int) -> Float64:
+    """Return the gate's metric for each user with held-out positives, shape ``(users,)``."""
     evaluation = evaluate(
         scores,
-        split.train.csr(),
-        split.test.csr(),
+        train,
+        test,
         ks=(GATE_K,),
         threads=threads,
         segments=False,
@@ -127,7 +129,8 @@ def find_incumbent(run: Run, data: TrainingData, split: Split, published: sa.Row
     with run.phase("fit:published"):
         scores = _fit_former(run, published.run_id, former, data.former, split)
     with run.phase("evaluate:published"):
-        paired = _gate_figures(scores, split, run.settings.threads)
+        train, test = split.train.csr(), split.test.csr()
+        paired = _gate_figures(scores, train, test, run.settings.threads)
     return Incumbent(published.run_id, paired=paired, stored=None)
 
 

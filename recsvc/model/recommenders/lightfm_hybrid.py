@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from recsvc.model.data.identifiers import Csr
 from recsvc.model.lightfm.archive import arrays_of, model_of
 from recsvc.model.lightfm.fitting import Start, Training, fit
 from recsvc.model.lightfm.trained import TrainedModel
@@ -94,7 +95,7 @@ class FittedLightfm:
     @cached_property
     def sources(self) -> Int8:
         """The model for users with positives, else their attributes, else what is popular."""
-        return user_sources(self.data.positives.csr(), self.data.users)
+        return user_sources(self._train, self.data.users)
 
     @cached_property
     def scores(self) -> Factors:
@@ -106,8 +107,12 @@ class FittedLightfm:
         )
 
     @cached_property
+    def _train(self) -> Csr:
+        return self.data.positives.csr()
+
+    @cached_property
     def _popularity(self) -> Float32:
-        return popularity(self.data.positives.csr())
+        return popularity(self._train)
 
     def similarity_vectors(self) -> Float32:
         """Return the items' representations, shape ``(n_items, components)``."""
