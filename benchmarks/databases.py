@@ -13,7 +13,9 @@ import sqlalchemy as sa
 
 from recsvc.store.administration import migrate
 from recsvc.store.contract.tables import ratings
-from recsvc.store.database.engine import is_sqlite, open_engine, reading
+from recsvc.store.database.engine import open_engine
+from recsvc.store.database.transactions import reading
+from tests.databases import is_sqlite
 
 MakeEngine = Callable[[], sa.Engine]
 

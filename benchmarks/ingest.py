@@ -26,7 +26,7 @@ from recsvc.pipeline.load import load_training_data
 from recsvc.settings import Recipe
 from recsvc.store.contract.tables import links, movie_genres, movies, ratings, tags, users
 from recsvc.store.database.bulk import insert
-from recsvc.store.database.engine import reading, writing
+from recsvc.store.database.transactions import reading, writing
 from recsvc.store.sources.settling import settle
 
 TABLES = (users, movies, movie_genres, links, ratings, tags)

@@ -20,7 +20,7 @@ from measure import HERE, PEER_PYTHON, RESULTS, Report, peer_has
 
 from recsvc.datasets.synthetic.dataset import write_synthetic
 from recsvc.store.contract.tables import run_phases, runs
-from recsvc.store.database.engine import reading
+from recsvc.store.database.transactions import reading
 
 NAMES = ("sqlite", "postgresql")
 SIZES = [100_000, 300_000, 1_000_000]

@@ -11,8 +11,9 @@ from databases import MakeEngine, drop, rest
 from measure import seconds
 
 from recsvc.store.contract.tables import recommendations
-from recsvc.store.database.engine import is_sqlite, loading, reading, writing
 from recsvc.store.database.snapshot import snapshot
+from recsvc.store.database.transactions import loading, reading, writing
+from tests.databases import is_sqlite
 
 CHUNK_ROWS = 100_000
 _CREATED = "SELECT sql FROM sqlite_master WHERE name = :name"

@@ -4,19 +4,21 @@ import sqlalchemy as sa
 from alembic import context
 
 from recsvc.settings import Settings
-from recsvc.store.administration.grants import grants_kept
-from recsvc.store.administration.migrate import VERSION_TABLE, be_the_only_migration, only_ours
+from recsvc.store.administration.migrate import VERSION_TABLE, only_ours
 from recsvc.store.contract.tables import metadata
-from recsvc.store.database.engine import WITHOUT_REFERENCES, open_engine
+from recsvc.store.database.backends import backend_of
+from recsvc.store.database.engine import open_engine
+from recsvc.store.database.transactions import WITHOUT_REFERENCES, WRITES
 
 
 def run(connection: sa.Connection, lock_timeout: float) -> None:
     """Run the migrations on ``connection``."""
     # Batch mode rebuilds tables on SQLite, which would cascade.
-    connection.execution_options(recsvc_begin="BEGIN IMMEDIATE", **WITHOUT_REFERENCES)
+    connection.execution_options(**{WRITES: True, WITHOUT_REFERENCES: True})
+    backend = backend_of(connection)
     # Alembic looks up the revision inside this transaction, so it sees what others ran before.
     with connection.begin():
-        be_the_only_migration(connection, lock_timeout)
+        backend.lock_migrations(connection, lock_timeout)
         context.configure(
             connection=connection,
             target_metadata=metadata,
@@ -25,7 +27,7 @@ def run(connection: sa.Connection, lock_timeout: float) -> None:
             render_as_batch=True,
             transactional_ddl=True,
         )
-        with grants_kept(connection):
+        with backend.grants_kept(connection):
             context.run_migrations()
 
 

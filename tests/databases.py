@@ -6,6 +6,11 @@ import uuid
 import sqlalchemy as sa
 
 
+def is_sqlite(bind: sa.Connection | sa.Engine) -> bool:
+    """Whether a database is SQLite, of which some things cannot be asked."""
+    return bind.dialect.name == "sqlite"
+
+
 class PostgresDatabase:
     """Make a database on the server, and drop it afterwards."""
 

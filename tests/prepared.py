@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from recsvc.settings import Settings
-from recsvc.store.database.engine import open_engine, reading, writing
+from recsvc.store.database.engine import open_engine
+from recsvc.store.database.transactions import reading, writing
 from tests.databases import PostgresDatabase
 
 DATABASES = ("sqlite", "postgresql")

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from recsvc.cli.main import main
 from recsvc.store.contract.tables import metadata, ratings
 from recsvc.store.contract.types import UtcTimestamp
-from recsvc.store.database.engine import is_sqlite, reading
+from recsvc.store.database.transactions import reading
+from tests.databases import is_sqlite
 
 # Half hours, so that no mistake can be taken for a whole one, on either side of UTC.
 ZONES = ("America/St_Johns", "Asia/Kolkata", "UTC")
@@ -65,7 +66,7 @@ def _stored_times(connection: sa.Connection) -> dict[str, list[datetime]]:
         column
         for table in metadata.sorted_tables
         for column in table.columns
-        if isinstance(column.type, UtcTimestamp)
+        if isinstance(column.type, type(UtcTimestamp))
     ]
     return {
         str(column): list(connection.scalars(sa.select(column).where(column.is_not(None))))

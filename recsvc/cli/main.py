@@ -13,7 +13,7 @@ from recsvc.errors import DatabaseUnreachableError, RecsvcError, UnwritableOutpu
 from recsvc.runtime import logs
 from recsvc.runtime.signals import Stopped, handled_by, stop
 from recsvc.store.database.engine import what_is_refused
-from recsvc.store.database.retry import DATABASE_ERRORS
+from recsvc.store.database.retry import database_errors
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(str(error), error.exit_code)
     except RecsvcError as error:
         _fail(str(error), error.exit_code)
-    except DATABASE_ERRORS as error:
+    except database_errors() as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         _fail(f"The database refused: {cause}".strip(), DatabaseUnreachableError.exit_code)
     except BrokenPipeError:

@@ -10,7 +10,7 @@ from recsvc.cli import display
 from recsvc.cli.application import INT64, Json, app, engine_at_head
 from recsvc.pipeline.calendar import JOB, Nights
 from recsvc.settings import PRESETS, Settings
-from recsvc.store.database.engine import reading
+from recsvc.store.database.transactions import reading
 from recsvc.store.runs import publication
 from recsvc.store.runs.ledger import last_scheduled
 

@@ -11,7 +11,7 @@ from recsvc.errors import UsageError
 from recsvc.report.page import render
 from recsvc.runtime.files import write_atomically
 from recsvc.store.database.clock import database_now
-from recsvc.store.database.engine import reading_at_one_moment
+from recsvc.store.database.transactions import reading_at_one_moment
 from recsvc.store.reading.overview import read_overview
 
 STDOUT = Path("-")

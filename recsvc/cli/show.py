@@ -10,7 +10,7 @@ from recsvc.cli import display, spreadsheet
 from recsvc.cli.application import INT64, Csv, Json, Limit, MovieId, UserId, app, engine_at_head
 from recsvc.errors import UsageError
 from recsvc.model.data.identifiers import IdMap
-from recsvc.store.database.engine import reading
+from recsvc.store.database.transactions import reading
 from recsvc.store.reading import queries
 
 Form = Literal["table", "json", "csv"]

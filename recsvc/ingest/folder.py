@@ -18,8 +18,8 @@ from recsvc.ingest.files.reading import MovieIds, read_file, storable
 from recsvc.ingest.files.source_file import SourceFile
 from recsvc.ingest.sources.formats import FORMATS, MOVIES, RATINGS, Format
 from recsvc.runtime.checkpoints import checkpoint
-from recsvc.store.database.engine import loading, reading
 from recsvc.store.database.snapshot import Snapshot, snapshot
+from recsvc.store.database.transactions import loading, reading
 from recsvc.store.sources.changes import Changes
 from recsvc.store.sources.ingest_log import FileChanges, lock_sources, record_ingest
 from recsvc.store.sources.rows import find_changes, known_movie_ids, write_changes

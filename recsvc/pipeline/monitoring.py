@@ -9,7 +9,7 @@ from recsvc.errors import RecsvcError
 from recsvc.report.prometheus import exposition
 from recsvc.runtime.files import write_atomically
 from recsvc.settings import Settings
-from recsvc.store.database.engine import reading
+from recsvc.store.database.transactions import reading
 from recsvc.store.reading.figures import figures
 
 log = logging.getLogger("recsvc")

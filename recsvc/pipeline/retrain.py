@@ -19,7 +19,7 @@ from recsvc.pipeline.publish import prune_runs, publish_run, verify_lists, write
 from recsvc.pipeline.run import Run, claimed_run, versions
 from recsvc.runtime.logs import masked
 from recsvc.settings import Recipe, Settings
-from recsvc.store.database.engine import reading
+from recsvc.store.database.transactions import reading
 from recsvc.store.reading.queries import archived_model
 from recsvc.store.runs import ledger
 from recsvc.store.runs.publication import newest_published_run, published_run

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from numba import cfunc, njit
+from numba import njit
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -18,24 +18,15 @@ def jit(**options: Any) -> Callable[[Function], Function]:
     """
 
     def decorate(function: Function) -> Function:
-        return cast("Function", _kept(njit, function, nogil=True, **options))
+        return _kept(function, nogil=True, **options)
 
     return decorate
 
 
-def c_function(signature: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Compile at once for a library to call; the result's ``address`` is what it is given."""
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        return _kept(cfunc, function, signature, error_model="numpy")
-
-    return decorate
-
-
-def _kept(decorator: Any, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+def _kept(function: Function, **options: Any) -> Function:
     try:
-        return decorator(*arguments, cache=True, **options)(function)
+        return cast("Function", njit(cache=True, **options)(function))
     except RuntimeError as error:
         if NOWHERE not in str(error):
             raise
-        return decorator(*arguments, **options)(function)
+        return cast("Function", njit(**options)(function))

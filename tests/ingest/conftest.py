@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from recsvc.store.contract import tables
-from recsvc.store.database.engine import reading
+from recsvc.store.database.transactions import reading
 
 FILES = {
     "movies": (

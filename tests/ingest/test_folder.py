@@ -13,10 +13,11 @@ from recsvc.errors import DiskFullError, SourceDataError
 from recsvc.ingest import folder as ingest
 from recsvc.ingest.folder import IngestReport, ingest_folder, present_files
 from recsvc.store.contract import tables
-from recsvc.store.database.engine import is_sqlite, writing
 from recsvc.store.database.snapshot import snapshot
+from recsvc.store.database.transactions import writing
 from recsvc.store.sources.rows import write_changes
 from recsvc.store.sources.training_rows import read_last_ingest
+from tests.databases import is_sqlite
 
 MakeFolder = Callable[..., Path]
 Contents = dict[str, list[tuple[Any, ...]]]

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from recsvc.ingest.files import source_file
 from recsvc.ingest.folder import ingest_folder
 from recsvc.store.contract import tables
-from recsvc.store.database import bulk
-from recsvc.store.database.engine import writing
+from recsvc.store.database import statements
+from recsvc.store.database.postgresql import bulk
+from recsvc.store.database.transactions import writing
 
 Contents = dict[str, Collection[tuple[Any, ...]]]
 
@@ -229,7 +230,7 @@ def _none_first(value: Any) -> Any:
 @given(
     ingests=st.lists(folders, min_size=1, max_size=3),
     block_bytes=st.sampled_from([1, 7, 64, 1 << 20]),
-    large_load=st.sampled_from([1, bulk.LARGE_LOAD]),
+    large_load=st.sampled_from([1, statements.LARGE_LOAD]),
 )
 def test_every_row_is_stored_as_it_was_said_or_rejected_with_its_line(
     ingests: list[dict[str, list[Line]]],

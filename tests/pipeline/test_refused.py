@@ -7,7 +7,8 @@ import pytest
 import sqlalchemy as sa
 
 from recsvc.store.administration.grants import grant_reader
-from recsvc.store.database.engine import open_engine, writing
+from recsvc.store.database.engine import open_engine
+from recsvc.store.database.transactions import writing
 from tests.commands import Commands
 from tests.databases import PostgresDatabase
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from recsvc.cli.main import main
 from recsvc.store.contract.tables import run_phases, runs
-from recsvc.store.database.engine import reading
+from recsvc.store.database.transactions import reading
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from recsvc.pipeline.calendar import JOB, Nights
 from recsvc.pipeline.scheduler import NIGHTLY, RETRY, RETRY_MINUTES, NightTrigger, Scheduler
 from recsvc.runtime import logs
 from recsvc.store.contract.tables import runs
-from recsvc.store.database.engine import reading
+from recsvc.store.database.transactions import reading
 from recsvc.store.runs.ledger import claim_run, finish_run, last_scheduled
 from tests.conftest import MakeSettings
 

@@ -16,7 +16,7 @@ from recsvc.pipeline.monitoring import after_run, write_textfile
 from recsvc.report.prometheus import Gauge, _exposition
 from recsvc.settings import Settings
 from recsvc.store.contract.tables import runs
-from recsvc.store.database.engine import writing
+from recsvc.store.database.transactions import writing
 from recsvc.store.runs.ledger import (
     Claim,
     PhaseRecord,

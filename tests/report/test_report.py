@@ -23,7 +23,7 @@ from recsvc.report.page import render
 from recsvc.report.quality import MODELS
 from recsvc.store.contract.tables import movies, publications, runs
 from recsvc.store.database.clock import database_now
-from recsvc.store.database.engine import reading, reading_at_one_moment, writing
+from recsvc.store.database.transactions import reading, reading_at_one_moment, writing
 from recsvc.store.reading.overview import read_overview
 from recsvc.store.runs.ledger import Claim, claim_run, finish_run, record_gate
 from recsvc.store.runs.publication import publish

@@ -21,8 +21,9 @@ from recsvc.pipeline.retrain import retrain
 from recsvc.runtime import checkpoints
 from recsvc.settings import Settings
 from recsvc.store.contract.tables import runs
-from recsvc.store.database.engine import is_sqlite, open_engine, reading, writing
-from tests.databases import PostgresDatabase
+from recsvc.store.database.engine import open_engine
+from recsvc.store.database.transactions import reading, writing
+from tests.databases import PostgresDatabase, is_sqlite
 from tests.forkserver import is_killed
 from tests.survival.falling import fall_by_exception, fall_by_kill, passed_checkpoints
 

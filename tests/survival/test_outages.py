@@ -19,8 +19,9 @@ from recsvc.pipeline.retrain import retrain
 from recsvc.runtime import checkpoints
 from recsvc.store.administration import migrate
 from recsvc.store.database import retry
-from recsvc.store.database.engine import open_engine, reading
-from recsvc.store.runs.output import partitions_left
+from recsvc.store.database.engine import open_engine
+from recsvc.store.database.transactions import reading
+from recsvc.store.runs.output import runs_left
 from tests import taste
 from tests.databases import PostgresDatabase
 from tests.prepared import QUICK, Prepared
@@ -177,7 +178,7 @@ def test_a_server_that_stays_away_ends_the_run_with_69_and_the_next_one_reclaims
     assert own.rows(LISTS) == before
     first, _, last = own.rows("SELECT run_id FROM runs ORDER BY run_id")
     with own.engine() as engine, reading(engine) as connection:
-        kept = partitions_left(connection)
+        kept = runs_left(connection)
     assert kept == {first.run_id, last.run_id}, "what the lost run had begun to write is gone"
 
 

@@ -15,7 +15,7 @@ from recsvc.pipeline.retrain import retrain
 from recsvc.runtime import checkpoints
 from recsvc.runtime.signals import STOP_SIGNALS, Stopped, handled_by, stop
 from recsvc.store.contract.tables import runs
-from recsvc.store.database.engine import reading
+from recsvc.store.database.transactions import reading
 from tests.conftest import MakeSettings
 
 

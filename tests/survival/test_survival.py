@@ -39,17 +39,21 @@ from recsvc.pipeline.load import load_training_data
 from recsvc.pipeline.retrain import RetrainReport, retrain
 from recsvc.runtime import checkpoints
 from recsvc.store.contract.tables import metadata, recommendations, runs
-from recsvc.store.database import bulk, retry
-from recsvc.store.database.engine import BUSY_TIMEOUT_MS, is_sqlite, open_engine, reading, writing
+from recsvc.store.database import retry, statements
+from recsvc.store.database.engine import open_engine
+from recsvc.store.database.postgresql import partitions
 from recsvc.store.database.retry import attempts
+from recsvc.store.database.sqlite.connection import BUSY_TIMEOUT_MS
+from recsvc.store.database.transactions import reading, writing
 from recsvc.store.reading import queries
 from recsvc.store.runs import lease as lease_module
 from recsvc.store.runs import ledger
 from recsvc.store.runs.lease import Lease
 from recsvc.store.runs.ledger import Claim, claim_run
-from recsvc.store.runs.output import partitions_left, write_output
+from recsvc.store.runs.output import runs_left, write_output
 from recsvc.store.runs.publication import Publication, prune, publish, retained_runs, roll_back
 from tests import taste
+from tests.databases import is_sqlite
 from tests.prepared import DATABASES, Prepared, copied
 
 on_sqlite = pytest.mark.parametrize("published", ["sqlite"], indirect=True)
@@ -234,7 +238,7 @@ def test_lists_that_a_late_run_had_begun_are_cleared_away(engine: sa.Engine) -> 
         write_output(engine, late, recommendations, [one_list()], lock_timeout=5)
     prune(engine, 7, lock_timeout=5)
     with reading(engine) as connection:
-        assert partitions_left(connection) == set()
+        assert runs_left(connection) == set()
         assert connection.scalar(sa.select(sa.func.count()).select_from(recommendations)) == 0
 
 
@@ -522,18 +526,18 @@ def test_a_connection_cut_among_the_rows_of_a_copy_costs_one_more_try(
     own: Prepared, waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = own.rows(LISTS)
-    chunks = bulk._chunks
+    chunks = statements.chunks
     cut: list[int] = []
 
     def falling(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for number, chunk in enumerate(chunks(frames)):
             if number == 10 and "similarity" in chunk and not cut:
-                cut.append(number * bulk.CHUNK_ROWS)
+                cut.append(number * statements.CHUNK_ROWS)
                 cut_all_connections(own)
             yield chunk
 
-    monkeypatch.setattr(bulk, "CHUNK_ROWS", 100)
-    monkeypatch.setattr(bulk, "_chunks", falling)
+    monkeypatch.setattr(statements, "CHUNK_ROWS", 100)
+    monkeypatch.setattr(partitions, "chunks", falling)
     assert run(own, force=True).status == "published"
     assert cut == [1_000]
     assert len(waits) == 1
@@ -733,7 +737,7 @@ def test_a_reader_in_the_middle_holds_up_neither_publishing_nor_pruning(own: Pre
         prune(engine, 1, lock_timeout=5)
         assert prune(engine, 1, lock_timeout=5) == []
         with reading(engine) as connection:
-            assert partitions_left(connection) <= {2}
+            assert runs_left(connection) <= {2}
     assert own.value(ROWS_OF_RUN, run=1) == 0
     assert len(own.rows(LISTS)) < len(before)
 
@@ -791,7 +795,7 @@ def test_a_run_can_be_published_while_a_detachment_is_not_finished(own: Prepared
     run(own, force=True, top_n=5, keep_runs=1)
     assert own.value(PENDING) == 0
     with own.engine() as engine, reading(engine) as connection:
-        assert partitions_left(connection) == {4}
+        assert runs_left(connection) == {4}
 
 
 @on_sqlite

@@ -14,12 +14,12 @@ from sqlalchemy.exc import DBAPIError
 import recsvc
 from recsvc.errors import ConfigurationError, DatabaseBusyError
 from recsvc.store.contract.tables import metadata
-from recsvc.store.contract.views import VIEWS, View
+from recsvc.store.contract.views import VIEWS
 from recsvc.store.database import retry
-from recsvc.store.database.engine import is_sqlite, reading
+from recsvc.store.database.backends import backend_of
+from recsvc.store.database.transactions import reading
 
 VERSION_TABLE = "recsvc_alembic_version"
-MIGRATION_LOCK = int.from_bytes(b"recsvc")  # advisory locks are numbers, of one database
 LOCK_TIMEOUT_S, ATTEMPTS = 5.0, 4
 
 
@@ -93,17 +93,6 @@ def _config(engine: sa.Engine, lock_timeout: float) -> Config:
     return config
 
 
-def be_the_only_migration(connection: sa.Connection, lock_timeout: float) -> None:
-    """Wait for another migration to end, and for no lock longer than ``lock_timeout`` seconds.
-
-    Both hold for the transaction. SQLite needs neither: a writing transaction is alone there.
-    """
-    if not is_sqlite(connection):
-        milliseconds = str(round(lock_timeout * 1000))
-        connection.execute(sa.select(sa.func.set_config("lock_timeout", milliseconds, True)))
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-
-
 def head_revision() -> str:
     """Return the newest revision that this version of recsvc knows."""
     head = ScriptDirectory.from_config(alembic_config()).get_current_head()
@@ -169,7 +158,12 @@ def differences(engine: sa.Engine) -> list[str]:
     require_head(engine)
     with reading(engine) as connection:
         found = [f"schema: {change}" for change in compare_metadata(_context(connection), metadata)]
-        found += [f"view {view.name} differs" for view in VIEWS if not _agrees(connection, view)]
+        has_view = backend_of(connection).has_view
+        found += [
+            f"view {view.name} differs"
+            for view in VIEWS
+            if not has_view(connection, view.name, view.select)
+        ]
         stored = {
             (row.table_name, row.column_name): row.comment
             for row in connection.execute(sa.select(metadata.tables["data_dictionary"]))
@@ -181,22 +175,6 @@ def differences(engine: sa.Engine) -> list[str]:
         if stored.get((table, column)) != expected.get((table, column))
     ]
     return found
-
-
-def _agrees(connection: sa.Connection, view: View) -> bool:
-    if is_sqlite(connection):
-        stored = connection.scalar(
-            sa.text("SELECT sql FROM sqlite_master WHERE type = 'view' AND name = :name"),
-            {"name": view.name},
-        )
-        return bool(stored == f"CREATE VIEW {view.name} AS\n{view.select['sqlite']}")
-    # PostgreSQL stores a view parsed: two texts agree when they are printed back alike.
-    definition = sa.text("SELECT pg_get_viewdef(to_regclass(:name))")
-    stored = connection.scalar(definition, {"name": view.name})
-    connection.exec_driver_sql(f"CREATE TEMP VIEW expected_view AS {view.select['postgresql']}")
-    expected = connection.scalar(definition, {"name": "pg_temp.expected_view"})
-    connection.exec_driver_sql("DROP VIEW pg_temp.expected_view")
-    return bool(stored == expected)
 
 
 def dictionary() -> dict[tuple[str, str], str]:

@@ -19,42 +19,50 @@ Real: TypeEngine[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
 Flag = sa.Boolean().with_variant(sa.Integer(), "sqlite")
 
 
-class UtcTimestamp(TypeDecorator[datetime]):
-    """An aware UTC ``datetime``: ``timestamptz`` on PostgreSQL.
+def _in_utc(value: datetime) -> datetime:
+    """Refuse naive times: a local time would be stored as if it were UTC."""
+    if value.tzinfo is None:
+        message = f"{value!r} has no time zone"
+        raise ValueError(message)
+    return value.astimezone(UTC)
 
-    On SQLite it is text such as ``2026-11-23 02:00:00.000000``, which sorts in time order and which
-    SQLite's own date functions read.
+
+class _TextTime(TypeDecorator[datetime]):
+    """Text such as ``2026-11-23 02:00:00.000000``.
+
+    It sorts in time order, and SQLite's own date functions read it.
     """
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Write in UTC."""
+        return None if value is None else _in_utc(value).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Return an aware time in UTC."""
+        return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
+
+
+class _TimeWithZone(TypeDecorator[datetime]):
+    """``timestamptz``."""
 
     impl = sa.TIMESTAMP(timezone=True)
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Text on SQLite, ``timestamptz`` elsewhere."""
-        if dialect.name == "sqlite":
-            return dialect.type_descriptor(sa.Text())
-        return dialect.type_descriptor(sa.TIMESTAMP(timezone=True))
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Pass on in UTC."""
+        return None if value is None else _in_utc(value)
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Refuse naive times: a local time would be stored as if it were UTC."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            message = f"{value!r} has no time zone"
-            raise ValueError(message)
-        moment = value.astimezone(UTC)
-        if dialect.name == "sqlite":
-            return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
-        return moment
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Return an aware time in UTC."""
-        if value is None:
-            return None
-        if dialect.name == "sqlite":
-            return datetime.fromisoformat(value).replace(tzinfo=UTC)
-        moment: datetime = value
-        return moment.astimezone(UTC)
+        moment: datetime | None = value
+        return None if moment is None else moment.astimezone(UTC)
+
+
+#: An aware UTC ``datetime``.
+UtcTimestamp = _TimeWithZone().with_variant(_TextTime(), "sqlite")
 
 
 class _TextJson(TypeDecorator[Any]):

@@ -1,9 +1,9 @@
 """The views that readers rely on: the same columns on both databases."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
-DialectName = Literal["sqlite", "postgresql"]
+from recsvc.store.contract.expressions import EXPRESSIONS
 
 
 @dataclass(frozen=True)
@@ -12,23 +12,12 @@ class View:
 
     name: str
     comment: str
-    select: dict[DialectName, str]  #: the query, for each database
+    select: Mapping[str, str]  #: the query, by SQLAlchemy's name of the database
     columns: dict[str, str]  #: column name to comment, in order
 
 
 CURRENT_RUN = "(SELECT p.run_id FROM publications p ORDER BY p.publication_id DESC LIMIT 1)"
 PUBLISHED_AT = "(SELECT p.published_at FROM publications p ORDER BY p.publication_id DESC LIMIT 1)"
-
-GENRES: dict[DialectName, str] = {
-    "sqlite": (
-        "coalesce((SELECT group_concat(o.genre, '|') FROM (SELECT g.genre FROM movie_genres g"
-        " WHERE g.movie_id = m.movie_id ORDER BY g.genre) o), '')"
-    ),
-    "postgresql": (
-        "coalesce((SELECT string_agg(g.genre, '|' ORDER BY g.genre COLLATE \"C\")"
-        " FROM movie_genres g WHERE g.movie_id = m.movie_id), '')"
-    ),
-}
 
 RECOMMENDATIONS = """\
 SELECT r.run_id, {published_at} AS published_at, r.user_id, r.rank, r.movie_id, m.title,
@@ -51,51 +40,28 @@ FROM metrics q JOIN runs r ON r.run_id = q.run_id"""
 
 RUN_HISTORY = """\
 SELECT r.run_id, r.job, r.scheduled_for, r.status, r.started_at, r.finished_at,
-       {seconds} AS seconds, r.ratings, r.users, r.movies, r.error
+       {run_seconds} AS seconds, r.ratings, r.users, r.movies, r.error
 FROM runs r"""
 
-SECONDS: dict[DialectName, str] = {
-    "sqlite": "round((julianday(r.finished_at) - julianday(r.started_at)) * 86400.0, 3)",
-    "postgresql": "CAST(extract(epoch FROM r.finished_at - r.started_at) AS double precision)",
-}
-
 FRESHNESS = """\
-SELECT p.run_id, p.published_at, {age} AS age_seconds,
-       {newest_rating} AS newest_rating_at,
+SELECT p.run_id, p.published_at, {age_seconds} AS age_seconds,
+       {newest_rating_at} AS newest_rating_at,
        (SELECT max(i.finished_at) FROM ingests i) AS newest_ingest_at
 FROM (SELECT 1 AS one) l
 LEFT JOIN publications p
   ON p.publication_id = (SELECT max(q.publication_id) FROM publications q)"""
 
-AGE: dict[DialectName, str] = {
-    "sqlite": "round((julianday('now') - julianday(p.published_at)) * 86400.0, 3)",
-    "postgresql": "CAST(extract(epoch FROM now() - p.published_at) AS double precision)",
-}
-
-NEWEST_RATING: dict[DialectName, str] = {
-    "sqlite": "(SELECT datetime(max(i.newest_rated_at), 'unixepoch') FROM ingests i)",
-    "postgresql": "(SELECT to_timestamp(max(i.newest_rated_at)) FROM ingests i)",
-}
-
 RATING_EVENTS = """\
 SELECT t.user_id, t.movie_id, m.title, t.rating, {rated_at} AS rated_at
 FROM ratings t JOIN movies m ON m.movie_id = t.movie_id"""
 
-RATED_AT: dict[DialectName, str] = {
-    "sqlite": "datetime(t.rated_at, 'unixepoch')",
-    "postgresql": "to_timestamp(t.rated_at)",
-}
 
-
-def _for_both(template: str, **parts: dict[DialectName, str]) -> dict[DialectName, str]:
-    dialects: tuple[DialectName, ...] = ("sqlite", "postgresql")
+def _for_each_database(template: str) -> dict[str, str]:
     return {
-        dialect: template.format(
-            current_run=CURRENT_RUN,
-            published_at=PUBLISHED_AT,
-            **{name: part[dialect] for name, part in parts.items()},
+        name: template.format(
+            current_run=CURRENT_RUN, published_at=PUBLISHED_AT, **asdict(expressions)
         )
-        for dialect in dialects
+        for name, expressions in EXPRESSIONS.items()
     }
 
 
@@ -103,7 +69,7 @@ VIEWS = (
     View(
         "current_recommendations",
         "What to recommend now: the top-N list of every user, from the published run.",
-        _for_both(RECOMMENDATIONS, genres=GENRES),
+        _for_each_database(RECOMMENDATIONS),
         {
             "run_id": "The published run",
             "published_at": "When readers were switched to it",
@@ -119,7 +85,7 @@ VIEWS = (
     View(
         "current_similar_movies",
         "Which movies resemble a movie, from the published run.",
-        _for_both(SIMILAR_MOVIES),
+        _for_each_database(SIMILAR_MOVIES),
         {
             "run_id": "The published run",
             "published_at": "When readers were switched to it",
@@ -134,7 +100,7 @@ VIEWS = (
     View(
         "model_metrics",
         "Quality of each model on the holdout of each run.",
-        _for_both(MODEL_METRICS),
+        _for_each_database(MODEL_METRICS),
         {
             "run_id": "Which run",
             "finished_at": "When the run ended",
@@ -153,7 +119,7 @@ VIEWS = (
     View(
         "run_history",
         "Every run, how it ended and how long it took.",
-        _for_both(RUN_HISTORY, seconds=SECONDS),
+        _for_each_database(RUN_HISTORY),
         {
             "run_id": "Which run",
             "job": "Name of the job",
@@ -171,7 +137,7 @@ VIEWS = (
     View(
         "freshness",
         "One row: how old the published recommendations and the data are.",
-        _for_both(FRESHNESS, age=AGE, newest_rating=NEWEST_RATING),
+        _for_each_database(FRESHNESS),
         {
             "run_id": "The published run; NULL before the first",
             "published_at": "When readers were switched to it",
@@ -183,7 +149,7 @@ VIEWS = (
     View(
         "rating_events",
         "Ratings with titles and times, for analysts.",
-        _for_both(RATING_EVENTS, rated_at=RATED_AT),
+        _for_each_database(RATING_EVENTS),
         {
             "user_id": "Who rated",
             "movie_id": "What was rated",

@@ -1,33 +1,26 @@
 """Failures that pass by themselves, and trying again."""
 
 import logging
-import sqlite3
 import time
 from collections.abc import Iterator
 
-import adbc_driver_manager as adbc
-import psycopg
 import tenacity
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from recsvc.errors import DatabaseUnreachableError
+from recsvc.store.database.backends import backends_in_use
 
 log = logging.getLogger("recsvc")
 
-# Bulk transfer uses the drivers themselves, whose errors SQLAlchemy does not see.
-DATABASE_ERRORS = (
-    OperationalError,
-    sqlite3.OperationalError,
-    psycopg.OperationalError,
-    adbc.OperationalError,
-)
-
 FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 30.0
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html: connection exceptions, rollback
-# (deadlock, serialization), too many connections, lock not available, shutdown and restart.
-_SQLSTATES = ("08", "40", "53300", "55P03", "57P01", "57P02", "57P03")
-_SQLITE_CODES = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+def database_errors() -> tuple[type[BaseException], ...]:
+    """Return what a database's failures are raised as, by SQLAlchemy and by the drivers."""
+    return (
+        OperationalError,
+        *(e for backend in backends_in_use() for e in backend.driver_errors()),
+    )
 
 
 def is_transient(error: BaseException) -> bool:
@@ -35,15 +28,7 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, DatabaseUnreachableError):
         return True
     cause = error.orig if isinstance(error, DBAPIError) else error
-    if isinstance(cause, sqlite3.OperationalError):
-        # Extended codes keep the primary one in their low byte.
-        return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) in _SQLITE_CODES
-    if isinstance(cause, psycopg.Error | adbc.Error):
-        # Without a state the server said nothing: the connection broke.
-        lost = isinstance(cause, psycopg.OperationalError | adbc.OperationalError)
-        state = cause.sqlstate
-        return state.startswith(_SQLSTATES) if state else lost
-    return False
+    return cause is not None and any(b.is_transient(cause) for b in backends_in_use())
 
 
 def attempts(count: int) -> Iterator[tenacity.AttemptManager]:

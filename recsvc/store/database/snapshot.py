@@ -2,37 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
-from recsvc.store.database.engine import is_sqlite
-from recsvc.store.database.postgresql.reader import PostgresqlSource
+from recsvc.store.database.backend import Source
+from recsvc.store.database.backends import backend_of
 from recsvc.store.database.ranges import Int64
-from recsvc.store.database.sqlite.reader import SqliteSource
-
-
-class Source(Protocol):
-    """Runs a query and yields its rows as Arrow batches."""
-
-    def batches(self, query: sa.Select[Any]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a query; no batch at all where there are none."""
-
-    def packed_batches(self, query: sa.Select[Any], by: sa.Column[Any]) -> Iterator[pa.RecordBatch]:
-        """Yield the same rows, fast; ``by`` is the first column and refers to another table."""
-
-    def batches_in_ranges(
-        self, query: sa.Select[Any], columns: Sequence[sa.Column[Any]], keys: Int64
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a query that is run for each range of keys, those of a range together.
-
-        Args:
-            query: what to select.
-            columns: which of its columns must be in the range.
-            keys: what the ranges are cut from, ascending; they leave nothing between them.
-        """
 
 
 class Snapshot:
@@ -49,11 +27,18 @@ class Snapshot:
         Args:
             query: what to select.
             packed_by: the first column, where there are many rows, it refers to another table, and
-                all columns are numbers or texts of which none is missing. Rows then come several
-                times as fast, and as a rule in the order of this column.
+                all columns are integers of which none is missing. Rows then come several times as
+                fast, and as a rule in the order of this column.
+
+        Raises:
+            TypeError: a column to be packed is of another type.
         """
         if packed_by is None:
             return self._source.batches(query)
+        for column in query.selected_columns:
+            if column.type.python_type is not int:
+                message = f"{column.name} is no integer, which alone can be packed"
+                raise TypeError(message)
         return self._source.packed_batches(query, packed_by)
 
     def frame(
@@ -100,6 +85,5 @@ def snapshot(engine: sa.Engine) -> Iterator[Snapshot]:
     Raises:
         DatabaseUnreachableError: the database does not answer.
     """
-    source = SqliteSource if is_sqlite(engine) else PostgresqlSource
-    with source.open(engine) as opened:
+    with backend_of(engine).snapshot(engine) as opened:
         yield Snapshot(opened)

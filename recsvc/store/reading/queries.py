@@ -1,6 +1,5 @@
 """What the commands show: the same views that anybody can read, and a few tables behind them."""
 
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,8 +8,8 @@ from recsvc.errors import UsageError
 from recsvc.store.contract.tables import metadata, models, movies, run_phases, runs, users
 from recsvc.store.contract.types import UtcTimestamp
 from recsvc.store.contract.views import VIEWS
+from recsvc.store.database.backends import backend_of
 from recsvc.store.database.clock import database_now
-from recsvc.store.database.engine import is_sqlite
 from recsvc.store.runs.ledger import is_silent
 from recsvc.store.runs.publication import current_publication
 
@@ -23,7 +22,7 @@ _TIMES = {
 
 
 def _column(name: str) -> sa.ColumnClause[Any]:
-    return sa.column(name, UtcTimestamp()) if name in _TIMES else sa.column(name)
+    return sa.column(name, UtcTimestamp) if name in _TIMES else sa.column(name)
 
 
 _views = {
@@ -127,7 +126,7 @@ def status(connection: sa.Connection) -> Row:
         "last_run_silent": last_run is not None and is_silent(last_run, database_now(connection)),
         "phases": phases_of(connection, last_run["run_id"]) if last_run else [],
         "rows": row_counts(connection),
-        "wal_bytes": _wal_bytes(connection),
+        "wal_bytes": backend_of(connection).log_bytes(connection),
     }
 
 
@@ -193,13 +192,3 @@ def _count(connection: sa.Connection, table: str) -> int:
     return int(
         connection.scalar(sa.select(sa.func.count()).select_from(metadata.tables[table])) or 0
     )
-
-
-def _wal_bytes(connection: sa.Connection) -> int | None:
-    """Size of SQLite's write-ahead log, which grows while a reader stays; elsewhere ``None``."""
-    if not is_sqlite(connection):
-        return None
-    try:
-        return Path(f"{connection.engine.url.database}-wal").stat().st_size
-    except FileNotFoundError:
-        return 0

@@ -12,7 +12,8 @@ from typing import Self
 import sqlalchemy as sa
 
 from recsvc.errors import LeaseLostError, RecsvcError
-from recsvc.store.database.engine import BUSY_TIMEOUT_MS, writing
+from recsvc.store.database.sqlite.connection import BUSY_TIMEOUT_MS
+from recsvc.store.database.transactions import writing
 from recsvc.store.runs.ledger import Claim, renew
 
 log = logging.getLogger("recsvc")

@@ -8,7 +8,6 @@ conditional on its row still running under its fence, so that a run which wakes 
 given up changes nothing.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,9 +19,10 @@ from sqlalchemy.exc import IntegrityError
 
 from recsvc.errors import LeaseLostError, NightDoneError, RunInProgressError
 from recsvc.store.contract.tables import metrics, models, run_phases, runs, user_metrics
+from recsvc.store.database.backends import backend_of
 from recsvc.store.database.bulk import insert
 from recsvc.store.database.clock import database_now
-from recsvc.store.database.engine import is_sqlite, reading, writing
+from recsvc.store.database.transactions import reading, writing
 
 _DEALT_WITH = runs.c.status.not_in(("failed", "lost"))
 
@@ -81,7 +81,7 @@ def claim_run(
 
 def mark_lost(engine: sa.Engine, job: str) -> None:
     """End the running run of a job as ``lost`` if it showed no sign of life for its own lease."""
-    _let_heartbeats_through(engine)
+    backend_of(engine).let_heartbeats_through(engine)
     query = sa.select(
         runs.c.run_id, runs.c.status, runs.c.heartbeat_at, runs.c.lease_seconds
     ).where(runs.c.job == job, runs.c.status == "running")
@@ -116,20 +116,6 @@ def is_silent(run: Mapping[str, Any], now: datetime) -> bool:
     """
     lease = timedelta(seconds=run["lease_seconds"])
     return bool(run["status"] == "running" and run["heartbeat_at"] < now - lease)
-
-
-def _let_heartbeats_through(engine: sa.Engine) -> None:
-    """Wait for whoever writes, and then for the heartbeat that waited as well (SQLite)."""
-    if not is_sqlite(engine):
-        return
-    start = time.monotonic()
-    with writing(engine):
-        waited = time.monotonic() - start
-    if waited > BUSY_POLL_S:
-        time.sleep(10 * BUSY_POLL_S)
-
-
-BUSY_POLL_S = 0.1  # how often SQLite looks whether a lock is free
 
 
 def _refusal(

@@ -19,12 +19,13 @@ from recsvc.store.contract.tables import (
     similar_movies,
     user_metrics,
 )
+from recsvc.store.database.backends import backend_of
 from recsvc.store.database.clock import database_now
-from recsvc.store.database.engine import is_sqlite, reading, writing
 from recsvc.store.database.retry import is_transient
 from recsvc.store.database.snapshot import snapshot
+from recsvc.store.database.transactions import reading, writing
 from recsvc.store.runs.ledger import Claim, update_run
-from recsvc.store.runs.output import delete_output, partitions_left
+from recsvc.store.runs.output import delete_output, runs_left
 
 log = logging.getLogger("recsvc")
 
@@ -134,8 +135,7 @@ def roll_back(engine: sa.Engine, run_id: int | None = None) -> Publication:
         UsageError: there is no such run, or its rows are gone.
     """
     with writing(engine) as connection:
-        if not is_sqlite(connection):  # there the transaction is the only one that writes
-            connection.execute(sa.text(f"LOCK TABLE {publications.name} IN EXCLUSIVE MODE"))
+        backend_of(connection).lock(connection, publications)
         current = current_publication(connection)
         if current is None:
             raise UsageError("Nothing is published yet: run `recsvc retrain`.")
@@ -196,7 +196,7 @@ def _doomed(engine: sa.Engine, keep: int) -> list[int]:
             sa.exists().where(similar_movies.c.run_id == runs.c.run_id),
             sa.exists().where(models.c.run_id == runs.c.run_id, models.c.arrays.is_not(None)),
             sa.exists().where(user_metrics.c.run_id == runs.c.run_id),
-            runs.c.run_id.in_(partitions_left(connection)),
+            runs.c.run_id.in_(runs_left(connection)),
         ]
         return sorted(set(connection.scalars(ended.where(sa.or_(*left)))) - kept)
 

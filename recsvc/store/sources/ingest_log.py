@@ -7,9 +7,9 @@ import pandas as pd
 import sqlalchemy as sa
 
 from recsvc.store.contract import tables
+from recsvc.store.database.backends import backend_of
 from recsvc.store.database.bulk import insert
 from recsvc.store.database.clock import database_now
-from recsvc.store.database.engine import is_sqlite
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,7 @@ class FileChanges:
 
 def lock_sources(connection: sa.Connection) -> None:
     """Let one ingest at a time change the source tables; readers are not held up."""
-    if not is_sqlite(connection):  # there a writing transaction is alone already
-        connection.exec_driver_sql("LOCK TABLE ingests IN SHARE ROW EXCLUSIVE MODE")
+    backend_of(connection).lock(connection, tables.ingests)
 
 
 def record_ingest(

@@ -1,6 +1,6 @@
 """Source tables as ingest sees them: what is there, and how to bring in what differs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from recsvc.store.database.bulk import fill, insert, upsert
 from recsvc.store.database.snapshot import Snapshot
 from recsvc.store.sources.changes import Changes, compare
 
+_BITS = 53
+
 Write = Callable[[sa.Connection, pd.DataFrame, pd.DataFrame], None]
 
 # --- what is there, in the columns of the parsed files -----------------------------------------
@@ -25,9 +27,7 @@ def find_changes(database: Snapshot, file: str, incoming: pd.DataFrame, key: lis
         # Numba takes long to import, and most commands compare nothing.
         from recsvc.store.sources.rating_changes import compare_ratings  # noqa: PLC0415
 
-        ratings = tables.ratings
-        batches = database.batches(sa.select(ratings), packed_by=ratings.c.user_id)
-        return compare_ratings(batches, incoming)
+        return compare_ratings(_ratings(database), incoming)
     return compare(existing_rows(database, file), incoming, key)
 
 
@@ -44,7 +44,21 @@ def existing_rows(database: Snapshot, file: str) -> pd.DataFrame:
         case "ratings.csv":
             return database.frame(sa.select(tables.ratings))
         case _:
-            return database.frame(sa.select(tables.tags), packed_by=tables.tags.c.user_id)
+            return database.frame(sa.select(tables.tags))
+
+
+def _ratings(database: Snapshot) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of ``ratings``, which leave the database as integers.
+
+    A double from 0.5 to 5 is a multiple of 2**-53: scaled by that, none loses anything.
+    """
+    rating = tables.ratings.c.rating
+    scaled = sa.cast(rating * 2.0**_BITS, sa.BigInteger).label(rating.name)
+    columns = [scaled if column is rating else column for column in tables.ratings.c]
+    place = columns.index(scaled)
+    for batch in database.batches(sa.select(*columns), packed_by=tables.ratings.c.user_id):
+        ratings = np.ldexp(batch.column(place).to_numpy().astype(np.float64), -_BITS)
+        yield batch.set_column(place, rating.name, pa.array(ratings))
 
 
 def _movies(database: Snapshot) -> pd.DataFrame:

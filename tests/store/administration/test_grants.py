@@ -8,10 +8,13 @@ import pytest
 import sqlalchemy as sa
 
 from recsvc.errors import UsageError
-from recsvc.store.administration.grants import READABLE, ReaderGrant, grant_reader, grants_kept
+from recsvc.store.administration.grants import grant_reader
 from recsvc.store.contract.tables import metadata
 from recsvc.store.contract.views import VIEWS
-from recsvc.store.database.engine import open_engine, writing
+from recsvc.store.database.backend import ReaderGrant
+from recsvc.store.database.engine import open_engine
+from recsvc.store.database.postgresql.grants import READABLE, grants_kept
+from recsvc.store.database.transactions import writing
 
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 

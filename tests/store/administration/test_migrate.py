@@ -11,7 +11,9 @@ from recsvc.store.administration import migrate
 from recsvc.store.contract.tables import metadata, movies, ratings, users
 from recsvc.store.contract.views import VIEWS
 from recsvc.store.database.bulk import insert, upsert
-from recsvc.store.database.engine import is_sqlite, open_engine, reading, writing
+from recsvc.store.database.engine import open_engine
+from recsvc.store.database.transactions import reading, writing
+from tests.databases import is_sqlite
 
 
 def test_a_migrated_database_is_what_the_code_expects(engine: sa.Engine) -> None:

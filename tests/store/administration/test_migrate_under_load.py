@@ -19,7 +19,8 @@ from recsvc.errors import DatabaseBusyError
 from recsvc.store.administration import migrate
 from recsvc.store.contract.views import VIEWS
 from recsvc.store.database import retry
-from recsvc.store.database.engine import open_engine, reading, writing
+from recsvc.store.database.engine import open_engine
+from recsvc.store.database.transactions import reading, writing
 from tests.forkserver import is_killed
 from tests.store.administration.killed import upgrade_until
 

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from recsvc.store.administration import migrate
 from recsvc.store.contract.views import VIEWS
-from recsvc.store.database.engine import open_engine, writing
+from recsvc.store.database.engine import open_engine
+from recsvc.store.database.transactions import writing
 
 RELEASES = sorted((Path(__file__).parents[2] / "data" / "releases").glob("*.sqlite"))
 

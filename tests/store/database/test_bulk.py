@@ -19,9 +19,13 @@ from recsvc.runtime.signals import Stopped
 from recsvc.store.administration import migrate
 from recsvc.store.contract.tables import links, movies, ratings, users
 from recsvc.store.contract.types import BigId, Flag, Real
-from recsvc.store.database import bulk
-from recsvc.store.database.bulk import STATEMENT_ROWS, fill, insert, upsert
-from recsvc.store.database.engine import is_sqlite, loading, reading, reading_at_one_moment, writing
+from recsvc.store.database import statements
+from recsvc.store.database.bulk import fill, insert, upsert
+from recsvc.store.database.postgresql import bulk as postgresql_bulk
+from recsvc.store.database.sqlite import bulk as sqlite_bulk
+from recsvc.store.database.sqlite.bulk import STATEMENT_ROWS
+from recsvc.store.database.transactions import loading, reading, reading_at_one_moment, writing
+from tests.databases import is_sqlite
 
 TRIAL = sa.Table(
     "trial",
@@ -189,7 +193,7 @@ def test_numbers_and_a_few_texts_are_stored_as_they_are(
         for (name, kind), values in zip(kinds.items(), zip(*rows, strict=True), strict=True)
     }
     with pytest.MonkeyPatch.context() as patch, writing(numbers) as connection:
-        patch.setattr(bulk, "CHUNK_ROWS", chunk)
+        patch.setattr(statements, "CHUNK_ROWS", chunk)
         connection.execute(sa.delete(NUMBERS))
         assert insert(connection, NUMBERS, pd.DataFrame(columns)) == len(rows)
     with reading(numbers) as connection:
@@ -225,8 +229,8 @@ def test_what_does_not_fit_its_column_is_an_error_and_nothing_is_kept(
 def test_rows_pass_in_pieces_and_from_several_frames(
     trial: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk, "CHUNK_ROWS", 7)
-    monkeypatch.setattr(bulk, "STATEMENT_ROWS", 3)
+    monkeypatch.setattr(statements, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(sqlite_bulk, "STATEMENT_ROWS", 3)
     table = {key: (str(key), key, key / 7, None) for key in range(20)}
     parts = [frame({key: table[key] for key in range(*ends)}) for ends in ((0, 8), (8, 8), (8, 20))]
     with writing(trial) as connection:
@@ -294,7 +298,7 @@ def test_any_number_of_rows_arrives(engine: sa.Engine, count: int) -> None:
 @pytest.fixture
 def catalogue(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> sa.Engine:
     """A database of ten users and ten movies, where three rows are a large load."""
-    monkeypatch.setattr(bulk, "LARGE_LOAD", 3)
+    monkeypatch.setattr(postgresql_bulk, "LARGE_LOAD", 3)
     ids = range(10)
     with writing(engine) as connection:
         insert(connection, users, pd.DataFrame({"user_id": ids}))
@@ -341,7 +345,7 @@ def test_a_load_that_breaks_a_rule_is_refused_and_leaves_all_as_it_was(
 def test_a_row_that_refers_to_nothing_is_refused_wherever_it_stands(
     catalogue: sa.Engine, stranger: dict[str, int], write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(statements, "CHUNK_ROWS", 3)
     rows = some_ratings([*range(10)])
     rows.loc[8, list(stranger)] = list(stranger.values())
     with pytest.raises(sa.exc.IntegrityError), loading(catalogue) as connection:

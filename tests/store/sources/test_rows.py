@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from recsvc.store.database.engine import reading, writing
 from recsvc.store.database.snapshot import snapshot
+from recsvc.store.database.transactions import reading, writing
 from recsvc.store.sources.rows import (
     existing_rows,
     find_changes,

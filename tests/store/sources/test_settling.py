@@ -10,11 +10,13 @@ import sqlalchemy as sa
 from recsvc.datasets.synthetic.dataset import write_synthetic
 from recsvc.ingest.folder import ingest_folder
 from recsvc.store.contract import tables
-from recsvc.store.database.bulk import LARGE_LOAD, insert
-from recsvc.store.database.engine import is_sqlite, reading, writing
+from recsvc.store.database.bulk import insert
+from recsvc.store.database.statements import LARGE_LOAD
+from recsvc.store.database.transactions import reading, writing
 from recsvc.store.sources import settling
 from recsvc.store.sources.ingest_log import FileChanges
 from recsvc.store.sources.settling import settle
+from tests.databases import is_sqlite
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from recsvc.errors import DatabaseUnreachableError
-from recsvc.store.database.engine import LIVELINESS
-from recsvc.store.database.packing import schema_of, unlabelled, unpacked
+from recsvc.store.database.columns import schema_of, unlabelled
+from recsvc.store.database.postgresql.connection import LIVELINESS
 from recsvc.store.database.ranges import Bounds, Int64, cut, read_ranges, useful_connections, within
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _READING_ALONG = (
 
 
 class PostgresqlSource:
-    """Runs queries that all see one moment; see :class:`recsvc.store.database.snapshot.Source`."""
+    """Runs queries that all see one moment; see :class:`recsvc.store.database.backend.Source`."""
 
     def __init__(self, connection: "Connection", url: sa.URL, readings: ExitStack) -> None:
         self._connection = connection
@@ -68,10 +68,8 @@ class PostgresqlSource:
         return _batches(self._connection, query, self._url)
 
     def packed_batches(self, query: sa.Select[Any], by: sa.Column[Any]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a query, those of numbers that share the first one as one value."""
+        """Yield the rows of a query of integers, those that share the first one as one value."""
         schema = schema_of(query)
-        if pa.string() in schema.types:
-            return self.batches(query)
         row = functools.reduce(sa.ColumnElement.concat, map(_sent, query.selected_columns[1:]))
         packed = sa.func.string_agg(row, sa.literal_column("''::bytea")).label("packed")
         groups = query.with_only_columns(by, packed).group_by(by).order_by(by)
@@ -156,20 +154,17 @@ def _batches(
 def _unpacked(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Make rows of groups, each with what is packed of its rows."""
     groups, blobs = (column.to_pylist() for column in batch.columns)
-    columns = unpacked(blobs, schema.types[1:], ">")
-    counts = np.array([len(blob) for blob in blobs]) // (8 * len(columns))
-    first = pa.array(np.repeat(groups, counts), schema.types[0])
-    return pa.RecordBatch.from_arrays([first, *columns], schema=schema)
+    numbers = np.frombuffer(b"".join(blobs), ">i8").reshape(-1, len(schema.types) - 1)
+    counts = np.array([len(blob) for blob in blobs]) // numbers[:1].nbytes
+    columns = [np.repeat(groups, counts), *numbers.astype(np.int64).T]
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _sent(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bytes]:
-    """Eight bytes of a number as PostgreSQL sends it, the highest first."""
-    plain = unlabelled(column)
-    if column.type.python_type is float:
-        return sa.func.float8send(plain, type_=sa.LargeBinary)
-    if column.type.python_type is bool:
-        plain = sa.cast(plain, sa.Integer)
-    return sa.func.int8send(sa.cast(plain, sa.BigInteger), type_=sa.LargeBinary)
+    """Eight bytes of an integer as PostgreSQL sends it, the highest first."""
+    number = sa.cast(unlabelled(column), sa.BigInteger)
+    return sa.func.int8send(number, type_=sa.LargeBinary)
 
 
 @contextmanager

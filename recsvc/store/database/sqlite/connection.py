@@ -1,69 +1,73 @@
-"""SQLite connections with one more aggregate: ``packed(x, ...)``, many rows as one blob.
+"""Connections to a SQLite file, which has one writer at a time."""
 
-A row that passes through Python costs more than to read it. With ``packed`` a group of rows passes
-as one value, row after row: numbers in eight bytes each, in the machine's byte order, integers as
-int64 and reals as double; of a text its length in bytes, likewise, and then its UTF-8, filled up
-with zeros to whole words. Anything else is refused. The blob of no rows is NULL.
-
-The aggregate is compiled and calls SQLite's C interface. Where that cannot be reached, one in
-Python gives the same blobs, only slower.
-"""
-
+import os
 import sqlite3
-import struct
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
-from recsvc.store.database.sqlite.library import handle_of
+import sqlalchemy as sa
 
-_ANY_NUMBER = -1  # of arguments
+from recsvc.errors import ConfigurationError
+from recsvc.store.database.sqlite.failures import damaged
+from recsvc.store.database.transactions import WITHOUT_REFERENCES, WRITES
+
+# An ingest of 25 million ratings writes for minutes.
+BUSY_TIMEOUT_MS = 600_000
 
 
-class PackingConnection(sqlite3.Connection):
-    """A connection that can be given ``packed``."""
+def open_engine(url: sa.URL, *, create: bool) -> sa.Engine:
+    """Make an engine for a file, which ``create`` makes if it is missing (for its owner only)."""
+    _require_file(Path(url.database or ""), create=create)
+    engine = sa.create_engine(url)
+    sa.event.listen(engine, "connect", _prepare)
+    sa.event.listen(engine, "begin", _begin)
+    return engine
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        def opening() -> None:
-            super(PackingConnection, self).__init__(*arguments, **options)
 
-        self._handle = handle_of(opening)
-        self._packs = False
-
-    def add_packed(self) -> None:
-        """Make ``packed`` known, if it is not yet."""
-        if self._packs:
+def _require_file(path: Path, *, create: bool) -> None:
+    try:
+        if path.exists():
             return
-        if self._handle is None:
-            self.create_aggregate("packed", _ANY_NUMBER, cast("Any", PackedInPython))
-        else:
-            # Numba takes long to import, and most commands read few rows.
-            from recsvc.store.database.sqlite.packed import add_compiled  # noqa: PLC0415
-
-            add_compiled(self._handle)
-        self._packs = True
-
-    def close(self) -> None:
-        """Close; SQLite's address of a closed connection must not be used again."""
-        self._handle = None
-        super().close()
-
-
-class PackedInPython:
-    """What ``packed`` does, in the words of Python's ``sqlite3``."""
-
-    def __init__(self) -> None:
-        self._rows: list[bytes] = []
-
-    def step(self, *values: float | str) -> None:
-        """Take a row; anything but numbers and texts raises ``struct.error``."""
-        self._rows += map(_words, values)
-
-    def finalize(self) -> bytes:
-        """Return the blob."""
-        return b"".join(self._rows)
+    except OSError as error:  # its folder may not be looked into
+        raise ConfigurationError(
+            f"The database {path} cannot be opened: {error.strerror}. Correct DATABASE_URL, or who "
+            "may use the folder."
+        ) from None
+    if not create:
+        raise ConfigurationError(f"There is no database at {path}: run `recsvc db upgrade`.")
+    if not path.parent.is_dir():
+        raise ConfigurationError(
+            f"There is no folder {path.parent} for the database: make it, or correct DATABASE_URL."
+        )
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise ConfigurationError(
+            f"The database {path} cannot be created: {error.strerror}. Correct DATABASE_URL."
+        ) from None
 
 
-def _words(value: float | str) -> bytes:
-    if isinstance(value, str):
-        text = value.encode()
-        return struct.pack("=q", len(text)) + text + bytes(-len(text) % 8)
-    return struct.pack("=d" if isinstance(value, float) else "=q", value)
+def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
+    # pysqlite would otherwise begin transactions by itself, and not before DDL.
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT:
+            raise damaged(str(error)) from None
+        raise ConfigurationError(
+            f"DATABASE_URL names a file that is no SQLite database ({error}): correct it."
+        ) from None
+    connection.execute("PRAGMA cache_size = -65536")
+
+
+def _begin(connection: sa.Connection) -> None:
+    """Begin a transaction; all of its queries see one moment anyway."""
+    options = connection.get_execution_options()
+    # Of no effect within a transaction, and it stays as it is from one to the next.
+    checked = "OFF" if options.get(WITHOUT_REFERENCES) else "ON"
+    connection.exec_driver_sql(f"PRAGMA foreign_keys = {checked}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(WRITES) else "BEGIN")

@@ -1,22 +1,21 @@
 """Whole columns out of SQLite, through Python's own ``sqlite3``.
 
-Numbers by the million are packed by SQLite itself (``connection.py``) and read
-over several connections that see the same moment, one for each core, four at most. ADBC is no way
-to read them: it brings a second copy of the SQLite library, and two copies in one process release
-each other's locks (https://sqlite.org/howtocorrupt.html, section 2.2.1).
+A row that passes through Python costs more than to read it, so integers by the million leave as
+text, a group of rows in one value, and are read over several connections that see the same moment,
+one for each core, four at most. ADBC is no way to read them: it brings a second copy of the SQLite
+library, and two copies in one process release each other's locks
+(https://sqlite.org/howtocorrupt.html, section 2.2.1).
 """
 
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
-from recsvc.store.database.engine import reading
-from recsvc.store.database.packing import schema_of, unlabelled, unpacked
+from recsvc.store.database.columns import schema_of, unlabelled
 from recsvc.store.database.ranges import (
     ALL,
     Bounds,
@@ -26,14 +25,15 @@ from recsvc.store.database.ranges import (
     useful_connections,
     within,
 )
-from recsvc.store.database.sqlite.connection import PackingConnection
+from recsvc.store.database.transactions import reading
 
 BATCH_ROWS = 65_536
-RANGE_KEYS = 512  # a range is one blob, and its rows take as much again
+RANGE_KEYS = 512  # users of MovieLens 25M with as many ratings take some 3 MB of text
+_SEPARATOR = " "
 
 
 class SqliteSource:
-    """Runs queries that all see one moment; see :class:`recsvc.store.database.snapshot.Source`."""
+    """Runs queries that all see one moment; see :class:`recsvc.store.database.backend.Source`."""
 
     def __init__(self, connections: Sequence[sa.Connection], readings: ExitStack) -> None:
         self._connections = connections
@@ -51,33 +51,20 @@ class SqliteSource:
         return _batches(self._connections[0], query)
 
     def packed_batches(self, query: sa.Select[Any], by: sa.Column[Any]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a query of numbers and texts, in ranges of the column ``by``.
+        """Yield the rows of a query of integers, in ranges of the column ``by``.
 
         They follow the values of the column that it refers to, and leave nothing between them.
         """
         schema = schema_of(query)
-        packed = sa.func.packed(*map(unlabelled, query.selected_columns)).label("packed")
-        part = query.with_only_columns(packed)
-        (reference,) = by.foreign_keys
-        for connection in self._connections:
-            cast("PackingConnection", connection.connection.driver_connection).add_packed()
-
-        def read_at_once(connection: sa.Connection, bounds: Bounds) -> list[pa.RecordBatch]:
-            (((blob,),),) = _fetch(connection, within(part, bounds, by), 1)
-            if blob is None:
-                return []
-            columns = unpacked([blob], schema.types, "=")
-            return [pa.RecordBatch.from_arrays(columns, schema=schema)]
+        _, *others = query.selected_columns
+        texts = (sa.func.group_concat(unlabelled(column), _SEPARATOR) for column in others)
+        groups = query.with_only_columns(by, sa.func.count(), *texts).group_by(by)
 
         def read(connection: sa.Connection, bounds: Bounds) -> list[pa.RecordBatch]:
-            try:
-                return read_at_once(connection, bounds)
-            except sqlite3.DataError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_TOOBIG:
-                    raise
-                keys = cut(_keys(connection, reference.column, bounds), 1, bounds)
-                return [batch for key in keys for batch in read_at_once(connection, key)]
+            fetched = _fetch(connection, within(groups, bounds, by), BATCH_ROWS)
+            return [_rows_of_groups(some, schema) for some in fetched]
 
+        (reference,) = by.foreign_keys
         return self._read_ranges(read, _keys(self._connections[0], reference.column, ALL))
 
     def batches_in_ranges(
@@ -125,6 +112,17 @@ def _data_version(connection: sa.Connection) -> int:
     (version,) = cursor.fetchone() or (0,)
     cursor.close()
     return int(version)
+
+
+def _rows_of_groups(groups: Sequence[Any], schema: pa.Schema) -> pa.RecordBatch:
+    """Make rows of groups: the value that they share, their number, and a text for each column."""
+    shared, counts, *texts = zip(*groups, strict=True)
+    columns = [
+        np.repeat(shared, counts),
+        *(np.fromstring(_SEPARATOR.join(column), np.int64, sep=_SEPARATOR) for column in texts),
+    ]
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _keys(connection: sa.Connection, key: sa.Column[Any], bounds: Bounds) -> Int64:
