@@ -4,7 +4,8 @@ import sqlalchemy as sa
 from alembic import context
 
 from recsvc.settings import Settings
-from recsvc.store.administration.migrate import VERSION_TABLE, only_ours
+from recsvc.store.administration.migrate import only_ours
+from recsvc.store.administration.revision import VERSION_TABLE
 from recsvc.store.contract.tables import metadata
 from recsvc.store.database.backends import backend_of
 from recsvc.store.database.engine import open_engine

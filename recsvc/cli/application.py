@@ -1,16 +1,21 @@
-"""The application that commands register with, and what they share."""
+"""The application that commands register with, and what they share.
+
+A command imports what it needs when it runs, so that none waits for what another needs: the help of
+all commands needs neither a database library nor pandas.
+"""
 
 from contextlib import ExitStack
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import sqlalchemy as sa
 import typer
 
 from recsvc.runtime import logs
-from recsvc.settings import Settings
-from recsvc.store.administration import migrate
-from recsvc.store.database.engine import open_engine
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from recsvc.settings import Settings
 
 app = typer.Typer(
     help="Nightly recommendations as SQL tables. The database is named by DATABASE_URL.",
@@ -58,15 +63,20 @@ def configure(
     context.call_on_close(_opened.close)
 
 
-def engine_at_head(settings: Settings | None = None) -> sa.Engine:
+def engine_at_head(settings: "Settings | None" = None) -> "sa.Engine":
     """Open the database, and refuse to work on a schema of another version."""
+    from recsvc.settings import Settings
+    from recsvc.store.administration.revision import require_head
+
     engine = open_database(settings or Settings.read())
-    migrate.require_head(engine)
+    require_head(engine)
     return engine
 
 
-def open_database(settings: Settings, *, create: bool = False) -> sa.Engine:
+def open_database(settings: "Settings", *, create: bool = False) -> "sa.Engine":
     """Open the database until the command ends."""
+    from recsvc.store.database.engine import open_engine
+
     engine = open_engine(settings.url, create=create)
     _opened.callback(engine.dispose)
     return engine

@@ -2,16 +2,16 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recsvc.cli import display
 from recsvc.cli.application import Json, app, engine_at_head
 from recsvc.datasets.download import NAMES, download
-from recsvc.datasets.synthetic.dataset import write_synthetic
-from recsvc.ingest.folder import IngestReport, ingest_folder, present_files
-from recsvc.store.sources.settling import settle
+
+if TYPE_CHECKING:
+    from recsvc.ingest.folder import IngestReport
 
 
 @app.command("ingest")
@@ -29,6 +29,9 @@ def ingest_command(
 
     Example: recsvc ingest ml-latest-small
     """
+    from recsvc.ingest.folder import ingest_folder, present_files
+    from recsvc.store.sources.settling import settle
+
     engine = engine_at_head()
     total = sum(path.stat().st_size for _, path in present_files(folder))
     with display.byte_progress(total, "reading") as on_bytes:
@@ -40,7 +43,7 @@ def ingest_command(
         settle(engine, report.files)  # whoever stops this has read that all is ingested
 
 
-def _print_report(report: IngestReport, *, dry_run: bool, as_json: bool) -> None:
+def _print_report(report: "IngestReport", *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         display.print_json(asdict(report))
         return
@@ -70,6 +73,8 @@ def synth(
 
     Example: recsvc synth synthetic --ratings 1000000
     """
+    from recsvc.datasets.synthetic.dataset import write_synthetic
+
     summary = write_synthetic(folder, ratings=ratings, seed=seed)
     if as_json:
         display.print_json(asdict(summary))

@@ -5,15 +5,11 @@ import os
 import sys
 import traceback
 
-from sqlalchemy.exc import DBAPIError
-
 from recsvc.cli import data, display, nightly, reporting, schema, show
 from recsvc.cli.application import app
 from recsvc.errors import DatabaseUnreachableError, RecsvcError, UnwritableOutputError
 from recsvc.runtime import logs
 from recsvc.runtime.signals import Stopped, handled_by, stop
-from recsvc.store.database.engine import what_is_refused
-from recsvc.store.database.retry import database_errors
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
@@ -33,16 +29,26 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(str(error), error.exit_code)
     except RecsvcError as error:
         _fail(str(error), error.exit_code)
-    except database_errors() as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        _fail(f"The database refused: {cause}".strip(), DatabaseUnreachableError.exit_code)
     except BrokenPipeError:
         _discard_stdout()
     except Exception as error:  # noqa: BLE001 - the last resort
-        refused = what_is_refused(error) if isinstance(error, DBAPIError) else None
+        refused = _refused_by_database(error)
         if refused:
             _fail(str(refused), refused.exit_code)
         _fail(f"unexpected error, please report it:\n{traceback.format_exc()}", 1)
+
+
+def _refused_by_database(error: Exception) -> RecsvcError | None:
+    """Return what to say of an error that a database or its driver raised."""
+    from sqlalchemy.exc import DBAPIError
+
+    from recsvc.store.database.engine import what_is_refused
+    from recsvc.store.database.retry import database_errors
+
+    if isinstance(error, database_errors()):
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        return DatabaseUnreachableError(f"The database refused: {cause}".strip())
+    return what_is_refused(error) if isinstance(error, DBAPIError) else None
 
 
 def _run(arguments: list[str] | None) -> None:

@@ -8,11 +8,6 @@ import typer
 
 from recsvc.cli import display
 from recsvc.cli.application import INT64, Json, app, engine_at_head
-from recsvc.pipeline.calendar import JOB, Nights
-from recsvc.settings import PRESETS, Settings
-from recsvc.store.database.transactions import reading
-from recsvc.store.runs import publication
-from recsvc.store.runs.ledger import last_scheduled
 
 
 @app.command("retrain")
@@ -36,7 +31,9 @@ def retrain_command(
 
     Example: recsvc retrain --top-n 50
     """
-    from recsvc.pipeline.retrain import retrain  # noqa: PLC0415 - slow to import, and no other needs it
+    from recsvc.pipeline.calendar import Nights
+    from recsvc.pipeline.retrain import retrain
+    from recsvc.settings import PRESETS, Settings
 
     options = {"seed": seed, "top_n": top_n, "threads": threads}
     given = {name: value for name, value in options.items() if value is not None}
@@ -55,7 +52,11 @@ def schedule_command() -> None:
 
     Example: recsvc schedule
     """
-    from recsvc.pipeline.scheduler import schedule  # noqa: PLC0415 - no other command needs APScheduler
+    from recsvc.pipeline.calendar import JOB
+    from recsvc.pipeline.scheduler import schedule
+    from recsvc.settings import Settings
+    from recsvc.store.database.transactions import reading
+    from recsvc.store.runs.ledger import last_scheduled
 
     settings = Settings.read()
     engine = engine_at_head(settings)
@@ -76,7 +77,9 @@ def rollback(
 
     Example: recsvc rollback
     """
-    switched = publication.roll_back(engine_at_head(), run_id)
+    from recsvc.store.runs.publication import roll_back
+
+    switched = roll_back(engine_at_head(), run_id)
     if as_json:
         display.print_json(asdict(switched))
     else:
@@ -89,6 +92,9 @@ def prune(as_json: Json = False) -> None:
 
     Example: recsvc prune
     """
+    from recsvc.settings import Settings
+    from recsvc.store.runs import publication
+
     settings = Settings.read()
     pruned = publication.prune(
         engine_at_head(settings), settings.keep_runs, lock_timeout=settings.lock_timeout_seconds

@@ -8,11 +8,7 @@ import typer
 from recsvc.cli import display
 from recsvc.cli.application import app, engine_at_head
 from recsvc.errors import UsageError
-from recsvc.report.page import render
 from recsvc.runtime.files import write_atomically
-from recsvc.store.database.clock import database_now
-from recsvc.store.database.transactions import reading_at_one_moment
-from recsvc.store.reading.overview import read_overview
 
 STDOUT = Path("-")
 
@@ -27,6 +23,11 @@ def report(
 
     Example: recsvc report -o report.html
     """
+    from recsvc.report.page import render
+    from recsvc.store.database.clock import database_now
+    from recsvc.store.database.transactions import reading_at_one_moment
+    from recsvc.store.reading.overview import read_overview
+
     _require_place(output)
     with reading_at_one_moment(engine_at_head()) as connection:
         page = render(read_overview(connection), database_now(connection))

@@ -9,9 +9,6 @@ from recsvc.cli import display
 from recsvc.cli.application import Json, app, db, engine_at_head, open_database
 from recsvc.errors import ConfigurationError
 from recsvc.runtime import logs
-from recsvc.settings import Settings
-from recsvc.store.administration import migrate
-from recsvc.store.administration.grants import grant_reader
 
 
 @db.command("upgrade")
@@ -20,11 +17,15 @@ def db_upgrade() -> None:
 
     Example: recsvc db upgrade
     """
+    from recsvc.settings import Settings
+    from recsvc.store.administration import migrate
+    from recsvc.store.administration.revision import current_revision
+
     settings = Settings.read()
     engine = open_database(settings, create=True)
-    before = migrate.current_revision(engine)
+    before = current_revision(engine)
     migrate.upgrade(engine, lock_timeout=settings.lock_timeout_seconds, attempts=settings.attempts)
-    after = migrate.current_revision(engine)
+    after = current_revision(engine)
     where = engine.url.render_as_string(hide_password=True)
     done = "is at head already" if before == after else f"was upgraded from {before or 'nothing'}"
     display.print_line(logs.masked(f"{where} {done}: revision {after}."))
@@ -36,12 +37,14 @@ def db_current(as_json: Json = False) -> None:
 
     Example: recsvc db current
     """
-    engine = open_database(Settings.read())
-    current, head = migrate.current_revision(engine), migrate.head_revision()
+    from recsvc.settings import Settings
+    from recsvc.store.administration.revision import HEAD, current_revision
+
+    current = current_revision(open_database(Settings.read()))
     if as_json:
-        display.print_json({"current": current, "head": head})
+        display.print_json({"current": current, "head": HEAD})
     else:
-        display.print_line(f"current {current or 'none'}, head {head}")
+        display.print_line(f"current {current or 'none'}, head {HEAD}")
 
 
 @db.command("check")
@@ -50,12 +53,16 @@ def db_check() -> None:
 
     Example: recsvc db check
     """
+    from recsvc.settings import Settings
+    from recsvc.store.administration import migrate
+    from recsvc.store.administration.revision import HEAD
+
     differences = migrate.differences(open_database(Settings.read()))
     if differences:
         raise ConfigurationError(
             "The schema was changed by hand: " + "; ".join(differences) + ". Undo the change."
         )
-    display.print_line(f"The schema is as expected at revision {migrate.head_revision()}.")
+    display.print_line(f"The schema is as expected at revision {HEAD}.")
 
 
 @app.command("grant-reader")
@@ -70,6 +77,8 @@ def grant_reader_command(
 
     Example: recsvc grant-reader analyst
     """
+    from recsvc.store.administration.grants import grant_reader
+
     granted = grant_reader(engine_at_head(), role, statement_timeout=statement_timeout)
     if as_json:
         display.print_json(asdict(granted))

@@ -1,17 +1,17 @@
 """Commands that show what is there."""
 
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import typer
 
 from recsvc.cli import display, spreadsheet
 from recsvc.cli.application import INT64, Csv, Json, Limit, MovieId, UserId, app, engine_at_head
 from recsvc.errors import UsageError
-from recsvc.model.data.identifiers import IdMap
-from recsvc.store.database.transactions import reading
-from recsvc.store.reading import queries
+
+if TYPE_CHECKING:
+    from recsvc.model.data.identifiers import IdMap
+    from recsvc.store.reading.queries import Row
 
 Form = Literal["table", "json", "csv"]
 
@@ -27,7 +27,9 @@ def _form(as_json: bool, as_csv: bool) -> Form:
     return "json" if as_json else "csv" if as_csv else "table"
 
 
-def _print_data(rows: list[queries.Row], view: str, form: Form) -> None:
+def _print_data(rows: "list[Row]", view: str, form: Form) -> None:
+    from recsvc.store.reading import queries
+
     if form == "json":
         display.print_json(rows)
     else:
@@ -40,6 +42,9 @@ def status(as_json: Json = False) -> None:
 
     Example: recsvc status
     """
+    from recsvc.store.database.transactions import reading
+    from recsvc.store.reading import queries
+
     with reading(engine_at_head()) as connection:
         found = queries.status(connection)
     if as_json:
@@ -83,6 +88,9 @@ def runs(
 
     Example: recsvc runs --limit 5
     """
+    from recsvc.store.database.transactions import reading
+    from recsvc.store.reading import queries
+
     form = _form(as_json, as_csv)
     with reading(engine_at_head()) as connection:
         rows = queries.run_history(connection, limit)
@@ -106,6 +114,9 @@ def metrics(
 
     Example: recsvc metrics --segment popularity:tail
     """
+    from recsvc.store.database.transactions import reading
+    from recsvc.store.reading import queries
+
     form = _form(as_json, as_csv)
     with reading(engine_at_head()) as connection:
         rows = queries.metrics_of(connection, run_id, segment)
@@ -140,6 +151,9 @@ def recommend(
 
     Example: recsvc recommend 42
     """
+    from recsvc.store.database.transactions import reading
+    from recsvc.store.reading import queries
+
     form = _form(as_json, as_csv)
     with reading(engine_at_head()) as connection:
         rows = queries.recommendations_for(connection, user_id, limit)
@@ -162,6 +176,9 @@ def similar(
 
     Example: recsvc similar 1
     """
+    from recsvc.store.database.transactions import reading
+    from recsvc.store.reading import queries
+
     form = _form(as_json, as_csv)
     with reading(engine_at_head()) as connection:
         rows = queries.similar_to(connection, movie_id, limit)
@@ -184,9 +201,10 @@ def explain_command(
 
     Example: recsvc explain 42 1
     """
-    # Slow to import, like all that is compiled, and no other command here needs them.
-    from recsvc.model.recommenders.archive import from_bytes  # noqa: PLC0415
-    from recsvc.model.recommenders.registry import explain  # noqa: PLC0415
+    from recsvc.model.recommenders.archive import from_bytes
+    from recsvc.model.recommenders.registry import explain
+    from recsvc.store.database.transactions import reading
+    from recsvc.store.reading import queries
 
     with reading(engine_at_head()) as connection:
         title = queries.title_of(connection, movie_id)
@@ -205,7 +223,9 @@ def explain_command(
     display.print_rows([asdict(term) for term in explanation.contributions], ("token", "value"))
 
 
-def _index_of(ids: IdMap, value: int, noun: str) -> int:
+def _index_of(ids: "IdMap", value: int, noun: str) -> int:
+    import numpy as np
+
     try:
         return int(ids.to_indices(np.array([value]))[0])
     except KeyError:

@@ -21,8 +21,8 @@ from recsvc.pipeline.load import FeatureSets, TrainingData
 from recsvc.pipeline.run import Run
 from recsvc.runtime.arrays import Float64
 from recsvc.settings import Recipe, Settings
-from recsvc.store.runs import ledger
-from recsvc.store.runs.publication import published_epochs, published_user_metrics
+from recsvc.store.runs import ledger, results
+from recsvc.store.runs.results import MetricRecord
 from recsvc.vocabulary import GATE_K, GATE_METRIC, KS, LIGHTFM_CF, POPULAR
 
 VALIDATION_FRACTION = 0.1
@@ -92,10 +92,10 @@ def evaluate_lineup(
             evaluations[name] = evaluate(scores, train, test, ks=KS, threads=run.settings.threads)
             phase.rows = len(split.test.rows)
             rows = list(_metric_rows(name, run.settings.protocol, evaluations[name]))
-            run.record(ledger.record_metrics, rows)
+            run.record(results.record_metrics, rows)
             if name == PUBLISHED:
                 per_user = _per_user_rows(name, data.interactions, evaluations[name])
-                run.record(ledger.record_user_metrics, per_user)
+                run.record(results.record_user_metrics, per_user)
     return evaluations
 
 
@@ -122,7 +122,7 @@ def find_incumbent(run: Run, data: TrainingData, split: Split, published: sa.Row
     """
     former = Recipe.of_run(published.settings)
     if former is None or data.former is None:
-        stored = published_user_metrics(
+        stored = results.stored_user_metrics(
             run.engine, published.run_id, PUBLISHED, GATE_METRIC, GATE_K
         )
         return Incumbent(published.run_id, paired=None, stored=stored)
@@ -140,15 +140,15 @@ def _fit_former(
     configuration = lineup_configuration(run.settings, former)
     # What was published may have been trained on from an earlier run, in fewer epochs; the model
     # without features was fitted for the comparison only, as both were.
-    epochs = published_epochs(run.engine, run_id, LIGHTFM_CF)
+    epochs = results.stored_epochs(run.engine, run_id, LIGHTFM_CF)
     if epochs is not None:
         configuration = configuration.with_epochs(epochs)
     return lineup(configuration)[PUBLISHED].fit(features.with_positives(split.train)).scores
 
 
-def _metric_rows(model: str, protocol: str, evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+def _metric_rows(model: str, protocol: str, evaluation: Evaluation) -> Iterator[MetricRecord]:
     for row in evaluation.rows:
-        yield {"model": model, "protocol": protocol, **asdict(row)}
+        yield MetricRecord(model, protocol, **asdict(row))
 
 
 def pass_gate(

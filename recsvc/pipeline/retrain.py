@@ -1,7 +1,7 @@
 """The scheduled run: from rows in the database to recommendations that readers see."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from recsvc.errors import PublicationRefusedError, RecsvcError
 from recsvc.model.data.splits import all_positives, hold_out
 from recsvc.model.recommenders.archive import Archive, Previous, from_bytes, to_bytes
-from recsvc.model.recommenders.recommender import Description, Fitted, Recommender
+from recsvc.model.recommenders.recommender import Fitted, Recommender
 from recsvc.model.recommenders.registry import PUBLISHED, LineupConfiguration, lineup
 from recsvc.pipeline.compare import evaluate_lineup, find_incumbent, pass_gate, settle
 from recsvc.pipeline.load import TrainingData, load_training_data
@@ -22,7 +22,8 @@ from recsvc.settings import Recipe, Settings
 from recsvc.store.database.transactions import reading
 from recsvc.store.reading.queries import archived_model
 from recsvc.store.runs import ledger
-from recsvc.store.runs.publication import newest_published_run, published_run
+from recsvc.store.runs.current import newest_published_run, published_run
+from recsvc.store.runs.results import ModelRecord, record_models
 from recsvc.vocabulary import RETRAIN
 
 log = logging.getLogger("recsvc")
@@ -137,10 +138,12 @@ def _load(run: Run, former: Recipe | None) -> TrainingData:
         phase.rows = interactions.n_ratings
         run.record(
             ledger.record_data,
-            fingerprint=data.fingerprint(),
-            ratings=interactions.n_ratings,
-            users=len(interactions.users),
-            movies=len(interactions.items),
+            ledger.DataRecord(
+                fingerprint=data.fingerprint(),
+                ratings=interactions.n_ratings,
+                users=len(interactions.users),
+                movies=len(interactions.items),
+            ),
         )
     return data
 
@@ -173,14 +176,19 @@ def _refit(
         final = recommenders[PUBLISHED].fit(
             data.features.with_positives(positives), previous=previous
         )
-        rows = {name: _model_row(name, each.description) for name, each in recommenders.items()}
+        records = {
+            name: ModelRecord(name, **asdict(each.description))
+            for name, each in recommenders.items()
+        }
         interactions = data.interactions
         archive = Archive(PUBLISHED, interactions.users, interactions.items, final.arrays())
-        rows[PUBLISHED] = _model_row(PUBLISHED, final.description) | {
-            "warm_from": published.run_id if final.continued and published else None,
-            "arrays": to_bytes(archive),
-        }
-        run.record(ledger.record_models, list(rows.values()))
+        records[PUBLISHED] = ModelRecord(
+            PUBLISHED,
+            **asdict(final.description),
+            warm_from=published.run_id if final.continued and published else None,
+            arrays=to_bytes(archive),
+        )
+        run.record(record_models, list(records.values()))
     return final
 
 
@@ -196,14 +204,3 @@ def _previous(
     with reading(run.engine) as connection:
         archive = from_bytes(archived_model(connection, int(published.run_id)))
     return Previous(archive, data.interactions.users, data.interactions.items)
-
-
-def _model_row(model: str, description: Description) -> dict[str, Any]:
-    return {
-        "model": model,
-        "hyperparameters": description.hyperparameters,
-        "seed": description.seed,
-        "epochs": description.epochs,
-        "warm_from": None,
-        "arrays": None,
-    }

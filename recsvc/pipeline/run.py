@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 import tenacity
@@ -26,6 +26,7 @@ from recsvc.store.runs.lease import Lease
 from recsvc.store.runs.ledger import Claim, PhaseRecord, claim_run, record_phase
 
 Item = TypeVar("Item")
+What = ParamSpec("What")
 
 COMPUTING = ("recsvc", "lightfm-next", "numpy", "scipy", "numba")
 
@@ -74,11 +75,16 @@ class Run:
         """Try a whole phase again when the database fails in passing."""
         return attempts(self.settings.attempts)
 
-    def record(self, store: Callable[..., None], *values: Any, **named: Any) -> None:
+    def record(
+        self,
+        store: Callable[Concatenate[sa.Engine, Claim, What], None],
+        *values: What.args,
+        **named: What.kwargs,
+    ) -> None:
         """Store something about this run, trying again when the database fails in passing.
 
         Args:
-            store: one of the ``record_*`` functions of :mod:`recsvc.store.runs.ledger`.
+            store: one of the ``record_*`` functions of :mod:`recsvc.store.runs`.
             *values: what it takes after the engine and the claim.
             **named: likewise, by name.
         """

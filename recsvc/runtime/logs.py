@@ -19,9 +19,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TextIO
 
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
-
 log = logging.getLogger("recsvc")
 
 _run_id: ContextVar[int | None] = ContextVar("run_id", default=None)
@@ -186,6 +183,9 @@ _SHORT = 4
 
 @lru_cache(maxsize=8)
 def _patterns(database_url: str, pgpassword: str) -> tuple[re.Pattern[str], ...]:
+    from sqlalchemy import make_url  # noqa: PLC0415 - slow, and few commands have something to mask
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
     passwords, public = {pgpassword}, {"", "recsvc"}
     try:
         url = make_url(database_url)

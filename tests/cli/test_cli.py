@@ -116,7 +116,7 @@ class TestFirstSteps:
         recsvc("db", "upgrade")
         files = taste.write_files(tmp_path / "files")
         monkeypatch.setattr(
-            "recsvc.cli.data.settle", lambda *_: signal.raise_signal(signal.SIGTERM)
+            "recsvc.store.sources.settling.settle", lambda *_: signal.raise_signal(signal.SIGTERM)
         )
         assert recsvc("ingest", files, "--dry-run").code == 0, "nothing follows"
         stopped = recsvc("ingest", files)
@@ -452,7 +452,7 @@ class TestPasswords:
         def defect(*_: object, **__: object) -> None:
             raise ZeroDivisionError(f"could not log in with {form}")
 
-        monkeypatch.setattr("recsvc.cli.application.open_engine", defect)
+        monkeypatch.setattr("recsvc.store.database.engine.open_engine", defect)
         failed = secretive("status")
         assert failed.code == 1
         assert "ZeroDivisionError: could not log in with ***" in failed.err

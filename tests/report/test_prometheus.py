@@ -19,14 +19,15 @@ from recsvc.store.contract.tables import runs
 from recsvc.store.database.transactions import writing
 from recsvc.store.runs.ledger import (
     Claim,
+    DataRecord,
     PhaseRecord,
     claim_run,
     finish_run,
     record_data,
-    record_metrics,
     record_phase,
 )
 from recsvc.store.runs.publication import publish
+from recsvc.store.runs.results import MetricRecord, record_metrics
 
 Samples = dict[str, float]
 
@@ -98,14 +99,17 @@ def _published(engine: sa.Engine, night: int) -> datetime:
     claim = _claimed(engine, night)
     for phase, rows in (("claim", None), ("fit:popular", 5), ("write", 40)):
         record_phase(engine, claim, PhaseRecord(phase, START, 1.5, rows, 1))
-    metric = {"protocol": "random", "ci_low": None, "ci_high": None, "users": 3}
+    found: tuple[tuple[str, str, int | None, float], ...] = (
+        ("all", "ndcg", 10, 0.25),
+        ("all", "coverage", None, 0.5),
+        ("activity:low", "ndcg", 10, 0.1),
+    )
     rows = [
-        {"model": "popular", "segment": "all", "metric": "ndcg", "k": 10, "value": 0.25},
-        {"model": "popular", "segment": "all", "metric": "coverage", "k": None, "value": 0.5},
-        {"model": "popular", "segment": "activity:low", "metric": "ndcg", "k": 10, "value": 0.1},
+        MetricRecord("popular", "random", segment, metric, k, value, None, None, users=3)
+        for segment, metric, k, value in found
     ]
-    record_metrics(engine, claim, [row | metric for row in rows])
-    record_data(engine, claim, ratings=100_836)
+    record_metrics(engine, claim, rows)
+    record_data(engine, claim, DataRecord("f", ratings=100_836, users=610, movies=9742))
     publish(engine, claim, "better")
     return _started_and_ended(engine, claim, 90)
 

@@ -195,7 +195,7 @@ def test_no_traceback_shows_the_password(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError(Settings.read().url.render_as_string(hide_password=False))
 
-    monkeypatch.setattr("recsvc.cli.application.open_engine", broken)
+    monkeypatch.setattr("recsvc.store.database.engine.open_engine", broken)
     with pytest.raises(SystemExit) as end:
         main(["status"])
     assert end.value.code == 1

@@ -47,11 +47,12 @@ from recsvc.store.database.sqlite.connection import BUSY_TIMEOUT_MS
 from recsvc.store.database.transactions import reading, writing
 from recsvc.store.reading import queries
 from recsvc.store.runs import lease as lease_module
-from recsvc.store.runs import ledger
+from recsvc.store.runs import ledger, results
+from recsvc.store.runs.current import Publication
 from recsvc.store.runs.lease import Lease
 from recsvc.store.runs.ledger import Claim, claim_run
 from recsvc.store.runs.output import runs_left, write_output
-from recsvc.store.runs.publication import Publication, prune, publish, retained_runs, roll_back
+from recsvc.store.runs.publication import prune, publish, retained_runs, roll_back
 from tests import taste
 from tests.databases import is_sqlite
 from tests.prepared import DATABASES, Prepared, copied
@@ -178,9 +179,9 @@ def one_list(rows: int = 3) -> pd.DataFrame:
     return pd.DataFrame(columns).assign(source="model")
 
 
-MODEL = {"model": "m", "hyperparameters": {}, "seed": 1, "epochs": 1, "warm_from": None}
-METRIC = {"model": "m", "protocol": "random", "segment": "all", "metric": "ndcg", "k": 10}
-METRIC_VALUES = {"value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "users": 1}
+MODEL = results.ModelRecord("m", {}, seed=1, epochs=1, arrays=b"")
+READ = ledger.DataRecord("f", ratings=1, users=1, movies=1)
+METRIC = results.MetricRecord("m", "random", "all", "ndcg", 10, 0.5, 0.4, 0.6, users=1)
 USER_METRIC = pd.DataFrame(
     {"model": ["m"], "metric": ["ndcg"], "k": [10], "user_id": [1], "value": [0.5]}
 )
@@ -188,11 +189,11 @@ USER_METRIC = pd.DataFrame(
 WRITES: dict[str, Callable[[sa.Engine, Claim], object]] = {
     "publish": lambda engine, late: publish(engine, late, "late"),
     "finish": lambda engine, late: ledger.finish_run(engine, late, "failed", "late"),
-    "data": lambda engine, late: ledger.record_data(engine, late, ratings=1),
+    "data": lambda engine, late: ledger.record_data(engine, late, READ),
     "gate": lambda engine, late: ledger.record_gate(engine, late, {"passed": True}),
-    "models": lambda engine, late: ledger.record_models(engine, late, [MODEL | {"arrays": b""}]),
-    "metrics": lambda engine, late: ledger.record_metrics(engine, late, [METRIC | METRIC_VALUES]),
-    "user metrics": lambda engine, late: ledger.record_user_metrics(engine, late, USER_METRIC),
+    "models": lambda engine, late: results.record_models(engine, late, [MODEL]),
+    "metrics": lambda engine, late: results.record_metrics(engine, late, [METRIC]),
+    "user metrics": lambda engine, late: results.record_user_metrics(engine, late, USER_METRIC),
     "lists": lambda engine, late: write_output(
         engine, late, recommendations, [one_list()], lock_timeout=5
     ),

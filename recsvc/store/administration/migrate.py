@@ -12,14 +12,19 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
 import recsvc
-from recsvc.errors import ConfigurationError, DatabaseBusyError
+from recsvc.errors import DatabaseBusyError
+from recsvc.store.administration.revision import (
+    VERSION_TABLE,
+    current_revision,
+    require_head,
+    require_known,
+)
 from recsvc.store.contract.tables import metadata
 from recsvc.store.contract.views import VIEWS
 from recsvc.store.database import retry
 from recsvc.store.database.backends import backend_of
 from recsvc.store.database.transactions import reading
 
-VERSION_TABLE = "recsvc_alembic_version"
 LOCK_TIMEOUT_S, ATTEMPTS = 5.0, 4
 
 
@@ -63,9 +68,9 @@ def upgrade(
             attempt
         ):  # two that open a new SQLite file at the same moment may be in each other's way
             current = current_revision(engine)
-    _require_known(current)
     config = _config(engine, lock_timeout)
     script = ScriptDirectory.from_config(config)
+    require_known(current, {step.revision for step in script.walk_revisions()})
     steps = [step.revision for step in script.iterate_revisions(revision, "base")]
     for step in reversed(steps):
         try:
@@ -91,49 +96,6 @@ def _config(engine: sa.Engine, lock_timeout: float) -> Config:
     config = alembic_config()
     config.attributes |= {"engine": engine, "lock_timeout": lock_timeout}
     return config
-
-
-def head_revision() -> str:
-    """Return the newest revision that this version of recsvc knows."""
-    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
-    if head is None:
-        raise ConfigurationError(f"No migrations in {scripts_directory()}: reinstall recsvc.")
-    return head
-
-
-def current_revision(engine: sa.Engine) -> str | None:
-    """Return the revision the database is at; ``None`` before the first migration."""
-    with reading(engine) as connection:
-        return _context(connection).get_current_revision()
-
-
-def require_head(engine: sa.Engine) -> None:
-    """Refuse to work on a schema that this version does not know.
-
-    Raises:
-        ConfigurationError: naming the command that mends it.
-    """
-    current, head = current_revision(engine), head_revision()
-    if current != head:
-        _require_known(current)
-        state = f"at revision {current}" if current else "empty"
-        raise ConfigurationError(
-            f"The database is {state}, this version needs {head}: run `recsvc db upgrade`."
-        )
-
-
-def _require_known(current: str | None) -> None:
-    """Refuse a schema that a newer version made: this one cannot tell what changed.
-
-    Raises:
-        ConfigurationError: the revision is none of this version's.
-    """
-    script = ScriptDirectory.from_config(alembic_config())
-    if current and current not in {step.revision for step in script.walk_revisions()}:
-        raise ConfigurationError(
-            f"The database is at revision {current}, which this version of recsvc does not know: "
-            "install the version that upgraded it, or a newer one."
-        )
 
 
 def _context(connection: sa.Connection) -> MigrationContext:

@@ -6,7 +6,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from recsvc.store.contract.tables import metrics, run_phases, runs
-from recsvc.store.runs.publication import current_publication
+from recsvc.store.runs.current import current_publication
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from recsvc.store.reading.samples import (
     sample_movies,
     sample_users,
 )
-from recsvc.store.runs.publication import Publication, current_publication
+from recsvc.store.runs.current import Publication, current_publication
 
 HISTORY = 30  #: runs and ingests further back are not read
 GATE_METRIC, GATE_K = "ndcg", 10

@@ -10,8 +10,8 @@ from recsvc.store.contract.types import UtcTimestamp
 from recsvc.store.contract.views import VIEWS
 from recsvc.store.database.backends import backend_of
 from recsvc.store.database.clock import database_now
+from recsvc.store.runs.current import current_publication
 from recsvc.store.runs.ledger import is_silent
-from recsvc.store.runs.publication import current_publication
 
 Row = dict[str, Any]
 

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from recsvc.errors import LeaseLostError, NightDoneError, RunInProgressError
-from recsvc.store.contract.tables import metrics, models, run_phases, runs, user_metrics
+from recsvc.store.contract.tables import run_phases, runs
 from recsvc.store.database.backends import backend_of
-from recsvc.store.database.bulk import insert
 from recsvc.store.database.clock import database_now
 from recsvc.store.database.transactions import reading, writing
 
@@ -187,10 +185,20 @@ def last_scheduled(connection: sa.Connection, job: str) -> datetime | None:
     return moment
 
 
-def record_data(engine: sa.Engine, claim: Claim, **figures: Any) -> None:
-    """Store what was read: fingerprint, ratings, users, movies."""
+@dataclass(frozen=True)
+class DataRecord:
+    """What a run read."""
+
+    fingerprint: str  #: the same for the same data
+    ratings: int  #: how many
+    users: int  #: who rated
+    movies: int  #: that there are, rated or not
+
+
+def record_data(engine: sa.Engine, claim: Claim, record: DataRecord) -> None:
+    """Store what was read."""
     with writing(engine) as connection:
-        update_run(connection, claim, **figures)
+        update_run(connection, claim, **vars(record))
 
 
 def record_gate(engine: sa.Engine, claim: Claim, decision: dict[str, Any]) -> None:
@@ -219,32 +227,3 @@ def record_phase(engine: sa.Engine, claim: Claim, record: PhaseRecord) -> None:
             )
         )
         connection.execute(sa.insert(run_phases).values(run_id=claim.run_id, **vars(record)))
-
-
-def record_models(engine: sa.Engine, claim: Claim, rows: list[dict[str, Any]]) -> None:
-    """Store the models of a run: model, hyperparameters, seed, epochs, arrays."""
-    with writing(engine) as connection:
-        connection.execute(sa.delete(models).where(models.c.run_id == claim.run_id))
-        for row in rows:
-            connection.execute(sa.insert(models).values(run_id=claim.run_id, **row))
-        renew(connection, claim)
-
-
-def record_metrics(engine: sa.Engine, claim: Claim, rows: list[dict[str, Any]]) -> None:
-    """Store metric values: model, protocol, segment, metric, k, value, ci_low, ci_high, users."""
-    with writing(engine) as connection:
-        for model in {row["model"] for row in rows}:
-            connection.execute(
-                sa.delete(metrics).where(metrics.c.run_id == claim.run_id, metrics.c.model == model)
-            )
-        if rows:
-            connection.execute(sa.insert(metrics), [{"run_id": claim.run_id} | row for row in rows])
-        renew(connection, claim)
-
-
-def record_user_metrics(engine: sa.Engine, claim: Claim, rows: pd.DataFrame) -> None:
-    """Store per-user figures: model, metric, k, user_id, value."""
-    with writing(engine) as connection:
-        connection.execute(sa.delete(user_metrics).where(user_metrics.c.run_id == claim.run_id))
-        insert(connection, user_metrics, rows.assign(run_id=claim.run_id))
-        renew(connection, claim)

@@ -1,12 +1,7 @@
 """What readers see: one row decides, and switching it is one transaction."""
 
 import logging
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import sqlalchemy as sa
 
 from recsvc.errors import UsageError
@@ -22,8 +17,8 @@ from recsvc.store.contract.tables import (
 from recsvc.store.database.backends import backend_of
 from recsvc.store.database.clock import database_now
 from recsvc.store.database.retry import is_transient
-from recsvc.store.database.snapshot import snapshot
 from recsvc.store.database.transactions import reading, writing
+from recsvc.store.runs.current import Publication, current_publication
 from recsvc.store.runs.ledger import Claim, update_run
 from recsvc.store.runs.output import delete_output, runs_left
 
@@ -32,67 +27,6 @@ log = logging.getLogger("recsvc")
 # PostgreSQL detaches one partition of a table at a time: another one still waits for its readers.
 # Another detachment of the table is pending, or somebody else has just dropped the partition.
 _IN_OTHER_HANDS = ("55000", "42P01")
-
-
-@dataclass(frozen=True)
-class Publication:
-    """The switch that is in force."""
-
-    run_id: int  #: the run that readers see
-    published_at: datetime  #: UTC
-    action: str  #: publish or rollback
-    reason: str  #: why
-
-
-def current_publication(connection: sa.Connection) -> Publication | None:
-    """Return what readers see now; ``None`` before the first publication."""
-    columns = (
-        publications.c.run_id,
-        publications.c.published_at,
-        publications.c.action,
-        publications.c.reason,
-    )
-    newest = sa.select(*columns).order_by(publications.c.publication_id.desc()).limit(1)
-    row = connection.execute(newest).one_or_none()
-    return Publication(*row) if row else None
-
-
-def published_run(engine: sa.Engine) -> sa.Row[Any] | None:
-    """Return the row in ``runs`` of the run that readers see; ``None`` before the first."""
-    with reading(engine) as connection:
-        current = current_publication(connection)
-        if current is None:
-            return None
-        return connection.execute(sa.select(runs).where(runs.c.run_id == current.run_id)).one()
-
-
-def newest_published_run(engine: sa.Engine) -> sa.Row[Any] | None:
-    """Return the newest run that was ever published, whether readers still see it or not."""
-    newest = sa.select(sa.func.max(publications.c.run_id)).scalar_subquery()
-    with reading(engine) as connection:
-        return connection.execute(sa.select(runs).where(runs.c.run_id == newest)).one_or_none()
-
-
-def published_user_metrics(
-    engine: sa.Engine, run_id: int, model: str, metric: str, k: int
-) -> npt.NDArray[np.float64]:
-    """Return a metric of the published run for each user of its holdout, in user order."""
-    table = user_metrics.c
-    query = (
-        sa.select(table.user_id, table.value)
-        .where(table.run_id == run_id, table.model == model, table.metric == metric, table.k == k)
-        .order_by(table.user_id)
-    )
-    with snapshot(engine) as database:
-        return database.frame(query)["value"].to_numpy(dtype=np.float64)
-
-
-def published_epochs(engine: sa.Engine, run_id: int, model: str) -> int | None:
-    """Return the epochs that a model of the published run took; ``None`` if it is not on record."""
-    query = sa.select(models.c.epochs).where(models.c.run_id == run_id, models.c.model == model)
-    with reading(engine) as connection:
-        epochs: int | None = connection.scalar(query)
-    return epochs
 
 
 def publish(engine: sa.Engine, claim: Claim, reason: str) -> None:

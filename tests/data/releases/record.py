@@ -19,6 +19,7 @@ from recsvc.ingest.folder import ingest_folder
 from recsvc.pipeline.retrain import retrain
 from recsvc.settings import Settings
 from recsvc.store.administration import migrate
+from recsvc.store.administration.revision import HEAD
 from recsvc.store.contract.views import VIEWS
 from recsvc.store.database.engine import open_engine
 
@@ -61,7 +62,7 @@ def record(folder: Path) -> Path:
     write_source(folder)
     ingest_folder(engine, folder, max_rejects=50)
     retrain(engine, Settings.read(TINY), force=True)
-    revision = migrate.head_revision()
+    revision = HEAD
     engine.dispose()
     kept = HERE / f"{revision}.sqlite"
     kept.unlink(missing_ok=True)

@@ -5,9 +5,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from alembic.script import ScriptDirectory
 
 from recsvc.errors import ConfigurationError
 from recsvc.store.administration import migrate
+from recsvc.store.administration.revision import (
+    REVISIONS,
+    VERSION_TABLE,
+    current_revision,
+    require_head,
+)
 from recsvc.store.contract.tables import metadata, movies, ratings, users
 from recsvc.store.contract.views import VIEWS
 from recsvc.store.database.bulk import insert, upsert
@@ -22,7 +29,7 @@ def test_a_migrated_database_is_what_the_code_expects(engine: sa.Engine) -> None
 
 def test_downgrading_removes_everything_and_upgrading_brings_it_back(engine: sa.Engine) -> None:
     migrate.downgrade(engine, "base")
-    assert set(sa.inspect(engine).get_table_names()) == {migrate.VERSION_TABLE}
+    assert set(sa.inspect(engine).get_table_names()) == {VERSION_TABLE}
     migrate.upgrade(engine)
     assert migrate.differences(engine) == []
 
@@ -30,8 +37,14 @@ def test_downgrading_removes_everything_and_upgrading_brings_it_back(engine: sa.
 def test_an_empty_database_is_refused_with_the_command_that_mends_it(empty_url: sa.URL) -> None:
     engine = open_engine(empty_url, create=True)
     with pytest.raises(ConfigurationError, match="recsvc db upgrade"):
-        migrate.require_head(engine)
+        require_head(engine)
     engine.dispose()
+
+
+def test_the_revisions_that_are_known_are_those_that_there_are() -> None:
+    script = ScriptDirectory.from_config(migrate.alembic_config())
+    newest_first = [step.revision for step in script.walk_revisions()]
+    assert tuple(reversed(newest_first)) == REVISIONS
 
 
 def test_a_view_changed_by_hand_is_reported(engine: sa.Engine) -> None:
@@ -61,9 +74,9 @@ def test_a_migration_that_fails_half_way_leaves_the_schema_as_it_was(
         connection.exec_driver_sql("CREATE TABLE ratings (in_the_way INTEGER)")
     with pytest.raises(sa.exc.DBAPIError):
         migrate.upgrade(engine)
-    tables = set(sa.inspect(engine).get_table_names()) - {migrate.VERSION_TABLE}
+    tables = set(sa.inspect(engine).get_table_names()) - {VERSION_TABLE}
     assert tables == {"ratings"}
-    assert migrate.current_revision(engine) is None
+    assert current_revision(engine) is None
     with writing(engine) as connection:
         connection.exec_driver_sql("DROP TABLE ratings")
     migrate.upgrade(engine)

@@ -17,6 +17,7 @@ from alembic.script import ScriptDirectory
 
 from recsvc.errors import DatabaseBusyError
 from recsvc.store.administration import migrate
+from recsvc.store.administration.revision import HEAD, current_revision
 from recsvc.store.contract.views import VIEWS
 from recsvc.store.database import retry
 from recsvc.store.database.engine import open_engine
@@ -53,7 +54,7 @@ class FallenError(Exception):
 @pytest.fixture
 def next_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Make it known, and return the revision before it."""
-    head = migrate.head_revision()
+    head = HEAD
     scripts = tmp_path / "scripts"
     shutil.copytree(migrate.scripts_directory(), scripts)
     (scripts / "versions" / "9999_next.py").write_text(NEXT.format(head=head))
@@ -89,7 +90,7 @@ def _state(engine: sa.Engine) -> tuple[str | None, set[str], set[str | None]]:
     inspector = sa.inspect(engine)
     columns = {column["name"] for column in inspector.get_columns("movies")}
     indexes = {index["name"] for index in inspector.get_indexes("movies")}
-    return migrate.current_revision(engine), columns, indexes
+    return current_revision(engine), columns, indexes
 
 
 def _movies(connection: sa.Connection) -> list[Any]:
@@ -173,7 +174,7 @@ def test_a_migration_that_is_killed_at_any_statement_changes_nothing(
     before = _state(stocked)
     kills = 0
     while is_killed(upgrade_until, stocked.url, migrate.scripts_directory(), kills):
-        revision = migrate.current_revision(stocked)
+        revision = current_revision(stocked)
         assert revision == "9999" or _state(stocked) == before
         kills += 1
     assert kills > 5
@@ -189,10 +190,10 @@ def test_the_first_migration_killed_at_any_statement_leaves_nothing_and_is_run_a
     kills = 0
     # Each upgrade finds what the one before left, and gets one statement further.
     while is_killed(upgrade_until, empty_url, migrate.scripts_directory(), kills):
-        revision = migrate.current_revision(engine)
+        revision = current_revision(engine)
         if revision is None:
             assert sa.inspect(engine).get_table_names() == []
-        elif revision == migrate.head_revision():
+        elif revision == HEAD:
             assert migrate.differences(engine) == []
         kills += 1
     assert kills > 30
@@ -209,7 +210,7 @@ def test_each_migration_is_a_transaction_of_its_own(empty_url: sa.URL, next_migr
 
     with _listening(engine, "before_cursor_execute", fall), pytest.raises(FallenError):
         migrate.upgrade(engine)
-    assert migrate.current_revision(engine) == next_migration
+    assert current_revision(engine) == next_migration
     engine.dispose()
 
 
@@ -223,7 +224,7 @@ def test_readers_between_their_queries_do_not_hold_up_a_migration(
         assert _movies(reader) == ["Seven"]
         for view in VIEWS:
             reader.exec_driver_sql(f"SELECT * FROM {view.name}")
-    assert migrate.current_revision(stocked) == "9999" != next_migration
+    assert current_revision(stocked) == "9999" != next_migration
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -254,7 +255,7 @@ def test_a_reader_in_the_middle_of_a_long_query_is_waited_for_a_bounded_time(
         assert _movies(reader) == ["Seven"]
     assert _state(stocked) == before
     migrate.upgrade(stocked)
-    assert migrate.current_revision(stocked) == "9999" != next_migration
+    assert current_revision(stocked) == "9999" != next_migration
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -269,7 +270,7 @@ def test_a_migration_succeeds_as_soon_as_the_reader_is_done(
     # The reader ends while the migration waits for its second attempt.
     monkeypatch.setattr(retry, "_sleep", lambda _: reader.close())
     migrate.upgrade(stocked, lock_timeout=0.01, attempts=2)
-    assert migrate.current_revision(stocked) == "9999" != next_migration
+    assert current_revision(stocked) == "9999" != next_migration
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from recsvc.store.administration import migrate
+from recsvc.store.administration.revision import current_revision
 from recsvc.store.contract.views import VIEWS
 from recsvc.store.database.engine import open_engine
 from recsvc.store.database.transactions import writing
@@ -75,7 +76,7 @@ def test_the_schema_of_a_release_is_upgraded_under_a_reader(
 ) -> None:
     engine = open_engine(empty_url, create=True)
     migrate.upgrade(engine, release.stem)
-    assert migrate.current_revision(engine) == release.stem
+    assert current_revision(engine) == release.stem
     with writing(engine) as connection:
         connection.exec_driver_sql("INSERT INTO users VALUES (1)")
         connection.exec_driver_sql("INSERT INTO movies (movie_id, title) VALUES (1, 'One (2001)')")
