@@ -21,13 +21,12 @@ from measure import Report, alternate, compared, seconds
 from raw import raw_load
 
 from recsvc.datasets.synthetic.dataset import write_synthetic
-from recsvc.ingest.folder import ingest_folder
+from recsvc.ingest.folder import ingest_folder, settle_tables
 from recsvc.pipeline.load import load_training_data
 from recsvc.settings import Recipe
 from recsvc.store.contract.tables import links, movie_genres, movies, ratings, tags, users
 from recsvc.store.database.bulk import insert
 from recsvc.store.database.transactions import reading, writing
-from recsvc.store.sources.settling import settle
 
 TABLES = (users, movies, movie_genres, links, ratings, tags)
 NIGHT = 0.01  # share of the ratings that a night changes or adds
@@ -104,7 +103,7 @@ def _compare(
 
 def _ingest(engine: sa.Engine, folder: Path) -> None:
     """Do what ``recsvc ingest`` does."""
-    settle(engine, ingest_folder(engine, folder).files)
+    settle_tables(engine, ingest_folder(engine, folder))
 
 
 def _compare_training(report: Report, name: str, engine: sa.Engine, repetitions: int) -> None:

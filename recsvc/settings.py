@@ -25,6 +25,7 @@ from sqlalchemy.exc import ArgumentError
 from recsvc.errors import ConfigurationError
 from recsvc.model.data.configuration import MANY, FeatureConfiguration, HoldoutConfiguration
 from recsvc.model.lightfm.configuration import LightfmConfiguration
+from recsvc.vocabulary import RANDOM
 
 PREFIX = "RECSVC_"
 
@@ -240,7 +241,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tag_order": "first_applied",
         "bias_token": True,
         "positive_rating": 4.0,
-        "protocol": "random",
+        "protocol": RANDOM,
         "holdout_fraction": 0.2,
         "seed": 42,
     },

@@ -1,12 +1,11 @@
 """The names that readers filter on, each written once.
 
-The model and the scheduled run take them from here. The comments of tables and views, the report
-and the commands still spell them out: a name that is added has to be added there too, and needs a
-migration, because the comments in the database list them.
+Model, scheduled run, report and commands take them from here, and so do the comments of tables and
+views: a name that is added needs a migration, because the comments in the database list them.
 """
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 # --- models: ``model`` in metrics, models and user_metrics, the simplest first -------------------
 
@@ -15,6 +14,9 @@ MODELS = (POPULAR, LIGHTFM_CF, LIGHTFM_HYBRID)
 
 # --- holdouts: ``protocol`` in metrics ----------------------------------------------------------
 
+RANDOM: Final = "random"
+LEAVE_LAST: Final = "leave_last"
+TEMPORAL: Final = "temporal"
 ProtocolName = Literal["random", "leave_last", "temporal"]
 PROTOCOLS: tuple[ProtocolName, ...] = get_args(ProtocolName)
 
@@ -42,22 +44,48 @@ SOURCES = (HYBRID, COLD_USER, POPULAR_ITEMS)  #: the index is the code inside a 
 
 # --- runs ---------------------------------------------------------------------------------------
 
+RUNNING: Final = "running"
+PUBLISHED: Final = "published"
+REFUSED: Final = "refused"
+FAILED: Final = "failed"
+LOST: Final = "lost"
+SKIPPED: Final = "skipped"
 RunStatus = Literal["running", "published", "refused", "failed", "lost", "skipped"]
 RUN_STATUSES: tuple[RunStatus, ...] = get_args(RunStatus)
 #: With these a run has not dealt with its night: it may be run again.
-UNFINISHED: tuple[RunStatus, ...] = ("failed", "lost")
+UNFINISHED: tuple[RunStatus, ...] = (FAILED, LOST)
 
 RETRAIN = "retrain"  #: ``job`` of the scheduled run
 
+PUBLISH: Final = "publish"
+ROLLBACK: Final = "rollback"
 PublicationAction = Literal["publish", "rollback"]
 PUBLICATION_ACTIONS: tuple[PublicationAction, ...] = get_args(PublicationAction)
 
-#: Phases of a run, in order. ``fit`` and ``evaluate`` carry a model's name after a colon, or what
-#: else they are done for.
-PHASES = (
-    *("claim", "load", "split", "fit", "evaluate", "gate", "refit"),
-    *("rank", "write", "verify", "publish", "prune"),
-)
+PhaseName = Literal[
+    "claim",
+    "load",
+    "split",
+    "fit",
+    "evaluate",
+    "gate",
+    "refit",
+    "rank",
+    "write",
+    "verify",
+    "publish",
+    "prune",
+]
+PHASES: tuple[PhaseName, ...] = get_args(PhaseName)  #: of a run, in order
+
+
+def phase_of(name: PhaseName, what: str = "") -> str:
+    """Return the name of a phase in the database: what it is done for follows after a colon.
+
+    >>> phase_of("gate"), phase_of("fit", "popular")
+    ('gate', 'fit:popular')
+    """
+    return f"{name}:{what}" if what else name
 
 
 def alternatives(names: Sequence[str]) -> str:

@@ -29,8 +29,7 @@ def ingest_command(
 
     Example: recsvc ingest ml-latest-small
     """
-    from recsvc.ingest.folder import ingest_folder, present_files
-    from recsvc.store.sources.settling import settle
+    from recsvc.ingest.folder import ingest_folder, present_files, settle_tables
 
     engine = engine_at_head()
     total = sum(path.stat().st_size for _, path in present_files(folder))
@@ -40,7 +39,7 @@ def ingest_command(
         )
     _print_report(report, dry_run=dry_run, as_json=as_json)
     if report.ingest_id is not None:
-        settle(engine, report.files)  # whoever stops this has read that all is ingested
+        settle_tables(engine, report)  # whoever stops this has read that all is ingested
 
 
 def _print_report(report: "IngestReport", *, dry_run: bool, as_json: bool) -> None:

@@ -8,6 +8,7 @@ import typer
 from recsvc.cli import display, spreadsheet
 from recsvc.cli.application import INT64, Csv, Json, Limit, MovieId, UserId, app, engine_at_head
 from recsvc.errors import UsageError
+from recsvc.vocabulary import ALL
 
 if TYPE_CHECKING:
     from recsvc.model.data.identifiers import IdMap
@@ -106,7 +107,7 @@ def metrics(
     run_id: Annotated[
         int | None, typer.Option("--run", help="By default the newest.", **INT64)
     ] = None,
-    segment: Annotated[str, typer.Option(help="Such as activity:low; * for every one.")] = "all",
+    segment: Annotated[str, typer.Option(help="Such as activity:low; * for every one.")] = ALL,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:

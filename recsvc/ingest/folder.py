@@ -16,13 +16,14 @@ from recsvc.errors import SourceDataError
 from recsvc.ingest.files.parsed import ParsedFile, Reject
 from recsvc.ingest.files.reading import MovieIds, read_file, storable
 from recsvc.ingest.files.source_file import SourceFile
-from recsvc.ingest.sources.formats import FORMATS, MOVIES, RATINGS, Format
+from recsvc.ingest.sources.formats import FORMATS, MOVIES, RATINGS, Format, format_of
 from recsvc.runtime.checkpoints import checkpoint
 from recsvc.store.database.snapshot import Snapshot, snapshot
 from recsvc.store.database.transactions import loading, reading
 from recsvc.store.sources.changes import Changes
 from recsvc.store.sources.ingest_log import FileChanges, lock_sources, record_ingest
-from recsvc.store.sources.rows import find_changes, known_movie_ids, write_changes
+from recsvc.store.sources.settling import settle
+from recsvc.store.sources.source_tables import known_movie_ids
 
 OnBytes = Callable[[str, int], None]
 
@@ -71,7 +72,7 @@ def ingest_folder(
         lock_sources(connection)
         compared = _compare(engine, parsed)
         for changes, counts in compared:
-            write_changes(connection, counts.file, changes)
+            format_of(counts.file).into.write_changes(connection, changes)
             checkpoint(f"ingest:{counts.file}:written")
         files = [counts for _, counts in compared]
         source = storable(str(folder.resolve()))
@@ -80,6 +81,11 @@ def ingest_folder(
             connection, source, started_at, files, rows, _newest_rating(parsed)
         )
     return IngestReport(ingest_id, files, rejects)
+
+
+def settle_tables(engine: sa.Engine, report: IngestReport) -> None:
+    """Do at once what a first load leaves to be done; whoever stops it loses nothing."""
+    settle(engine, [(format_of(file.file).into, file) for file in report.files])
 
 
 def present_files(folder: Path) -> list[tuple[Format, Path]]:
@@ -148,7 +154,7 @@ def _parse(
 
 
 def _catalogue(kind: Format, movie_ids: MovieIds) -> MovieIds | None:
-    refers = kind is not MOVIES and "movie_id" in kind.columns
+    refers = kind is not MOVIES and "movie_id" in kind.into.columns
     return movie_ids if refers else None
 
 
@@ -163,8 +169,7 @@ def _compare(engine: sa.Engine, parsed: list[ParsedFile]) -> list[tuple[Changes,
 
 
 def _changes(database: Snapshot, file: ParsedFile) -> tuple[Changes, FileChanges]:
-    kind = next(kind for kind in FORMATS if kind.file == file.name)
-    changes = find_changes(database, file.name, file.rows, list(kind.key))
+    changes = format_of(file.name).into.find_changes(database, file.rows)
     return changes, FileChanges(
         file=file.name,
         sha256=file.sha256,

@@ -15,7 +15,7 @@ from recsvc.model.data.splits import Positives, Split, split_positives
 from recsvc.model.evaluation.evaluate import Evaluation, evaluate
 from recsvc.model.evaluation.gate import Decision, Incumbent, decide
 from recsvc.model.lightfm.configuration import LightfmConfiguration
-from recsvc.model.recommenders.registry import PUBLISHED, LineupConfiguration, lineup, settled
+from recsvc.model.recommenders.registry import PUBLISHED_MODEL, LineupConfiguration, lineup, settled
 from recsvc.model.scores.scores import Scores
 from recsvc.pipeline.load import FeatureSets, TrainingData
 from recsvc.pipeline.run import Run
@@ -26,6 +26,7 @@ from recsvc.store.runs.results import MetricRecord
 from recsvc.vocabulary import GATE_K, GATE_METRIC, KS, LIGHTFM_CF, POPULAR
 
 VALIDATION_FRACTION = 0.1
+PUBLISHED_RUN = "published"  #: what phases call the settings of the published run
 
 
 def lineup_configuration(settings: Settings, recipe: Recipe | None = None) -> LineupConfiguration:
@@ -45,7 +46,7 @@ def settle(run: Run, data: TrainingData, train: Positives) -> LineupConfiguratio
     configuration, settings = lineup_configuration(run.settings), run.settings
     if not configuration.settles:
         return configuration
-    with run.phase("fit:epochs") as phase:
+    with run.phase("fit", "epochs") as phase:
         part = split_positives(train, VALIDATION_FRACTION, settings.seed)
         sliced = data.features.with_positives(part.train)
         seen, held_out = part.train.csr(), part.test.csr()
@@ -85,15 +86,15 @@ def evaluate_lineup(
     learnable = data.features.with_positives(split.train)
     evaluations: dict[str, Evaluation] = {}
     for name, recommender in lineup(configuration).items():
-        with run.phase(f"fit:{name}") as phase:
+        with run.phase("fit", name) as phase:
             scores = recommender.fit(learnable).scores
             phase.rows = len(split.train.rows)
-        with run.phase(f"evaluate:{name}") as phase:
+        with run.phase("evaluate", name) as phase:
             evaluations[name] = evaluate(scores, train, test, ks=KS, threads=run.settings.threads)
             phase.rows = len(split.test.rows)
             rows = list(_metric_rows(name, run.settings.protocol, evaluations[name]))
             run.record(results.record_metrics, rows)
-            if name == PUBLISHED:
+            if name == PUBLISHED_MODEL:
                 per_user = _per_user_rows(name, data.interactions, evaluations[name])
                 run.record(results.record_user_metrics, per_user)
     return evaluations
@@ -123,12 +124,12 @@ def find_incumbent(run: Run, data: TrainingData, split: Split, published: sa.Row
     former = Recipe.of_run(published.settings)
     if former is None or data.former is None:
         stored = results.stored_user_metrics(
-            run.engine, published.run_id, PUBLISHED, GATE_METRIC, GATE_K
+            run.engine, published.run_id, PUBLISHED_MODEL, GATE_METRIC, GATE_K
         )
         return Incumbent(published.run_id, paired=None, stored=stored)
-    with run.phase("fit:published"):
+    with run.phase("fit", PUBLISHED_RUN):
         scores = _fit_former(run, published.run_id, former, data.former, split)
-    with run.phase("evaluate:published"):
+    with run.phase("evaluate", PUBLISHED_RUN):
         train, test = split.train.csr(), split.test.csr()
         paired = _gate_figures(scores, train, test, run.settings.threads)
     return Incumbent(published.run_id, paired=paired, stored=None)
@@ -143,7 +144,7 @@ def _fit_former(
     epochs = results.stored_epochs(run.engine, run_id, LIGHTFM_CF)
     if epochs is not None:
         configuration = configuration.with_epochs(epochs)
-    return lineup(configuration)[PUBLISHED].fit(features.with_positives(split.train)).scores
+    return lineup(configuration)[PUBLISHED_MODEL].fit(features.with_positives(split.train)).scores
 
 
 def _metric_rows(model: str, protocol: str, evaluation: Evaluation) -> Iterator[MetricRecord]:
@@ -166,7 +167,7 @@ def pass_gate(
             for name, evaluation in evaluations.items()
         }
         decision = decide(
-            figures.get(PUBLISHED, nobody),
+            figures.get(PUBLISHED_MODEL, nobody),
             figures.get(POPULAR, nobody),
             incumbent,
             tolerance=run.settings.gate_tolerance,

@@ -11,7 +11,7 @@ from recsvc.errors import PublicationRefusedError, RecsvcError
 from recsvc.model.data.splits import all_positives, hold_out
 from recsvc.model.recommenders.archive import Archive, Previous, from_bytes, to_bytes
 from recsvc.model.recommenders.recommender import Fitted, Recommender
-from recsvc.model.recommenders.registry import PUBLISHED, LineupConfiguration, lineup
+from recsvc.model.recommenders.registry import PUBLISHED_MODEL, LineupConfiguration, lineup
 from recsvc.pipeline.compare import evaluate_lineup, find_incumbent, pass_gate, settle
 from recsvc.pipeline.load import TrainingData, load_training_data
 from recsvc.pipeline.monitoring import after_run
@@ -24,7 +24,7 @@ from recsvc.store.reading.queries import archived_model
 from recsvc.store.runs import ledger
 from recsvc.store.runs.current import newest_published_run, published_run
 from recsvc.store.runs.results import ModelRecord, record_models
-from recsvc.vocabulary import RETRAIN
+from recsvc.vocabulary import FAILED, PUBLISHED, REFUSED, RETRAIN, SKIPPED
 
 log = logging.getLogger("recsvc")
 
@@ -75,7 +75,7 @@ def retrain(
 
 def _end(run: Run, error: BaseException) -> None:
     """Record how a run ended that does not publish; if that fails too, the lease tells."""
-    status = "refused" if isinstance(error, PublicationRefusedError) else "failed"
+    status = REFUSED if isinstance(error, PublicationRefusedError) else FAILED
     reason = masked(_said(error))
     log.warning("run ends", extra={"status": status, "reason": reason})
     try:
@@ -97,9 +97,9 @@ def _retrain(run: Run, *, force: bool) -> RetrainReport:
     data = _load(run, _former_recipe(run, published))
     same = None if force else _same_run(run, data)
     if same is not None:
-        ledger.finish_run(run.engine, run.claim, "skipped")
+        ledger.finish_run(run.engine, run.claim, SKIPPED)
         reason = f"Nothing is new since run {same}: data and settings are the same."
-        return RetrainReport(run.claim.run_id, "skipped", reason)
+        return RetrainReport(run.claim.run_id, SKIPPED, reason)
     if not data.interactions.positives.nnz:
         raise PublicationRefusedError(
             f"Run {run.claim.run_id} is not published: there is nothing to learn from. No rating "
@@ -119,7 +119,7 @@ def _retrain(run: Run, *, force: bool) -> RetrainReport:
     verify_lists(run, data)
     reason = decision.reason if decision.passed else f"Forced: {decision.reason}"
     publish_run(run, reason)
-    return RetrainReport(run.claim.run_id, "published", reason)
+    return RetrainReport(run.claim.run_id, PUBLISHED, reason)
 
 
 def _former_recipe(run: Run, published: sa.Row[Any] | None) -> Recipe | None:
@@ -171,9 +171,9 @@ def _refit(
     """Fit what is published on all positives, going on from the published run if that is set."""
     with run.phase("refit"):
         recommenders = lineup(configuration)
-        previous = _previous(run, data, recommenders[PUBLISHED], published)
+        previous = _previous(run, data, recommenders[PUBLISHED_MODEL], published)
         positives = all_positives(data.interactions)
-        final = recommenders[PUBLISHED].fit(
+        final = recommenders[PUBLISHED_MODEL].fit(
             data.features.with_positives(positives), previous=previous
         )
         records = {
@@ -181,9 +181,9 @@ def _refit(
             for name, each in recommenders.items()
         }
         interactions = data.interactions
-        archive = Archive(PUBLISHED, interactions.users, interactions.items, final.arrays())
-        records[PUBLISHED] = ModelRecord(
-            PUBLISHED,
+        archive = Archive(PUBLISHED_MODEL, interactions.users, interactions.items, final.arrays())
+        records[PUBLISHED_MODEL] = ModelRecord(
+            PUBLISHED_MODEL,
             **asdict(final.description),
             warm_from=published.run_id if final.continued and published else None,
             arrays=to_bytes(archive),

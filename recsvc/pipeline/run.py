@@ -24,6 +24,7 @@ from recsvc.settings import Settings
 from recsvc.store.database.retry import attempts
 from recsvc.store.runs.lease import Lease
 from recsvc.store.runs.ledger import Claim, PhaseRecord, claim_run, record_phase
+from recsvc.vocabulary import PhaseName, phase_of
 
 Item = TypeVar("Item")
 What = ParamSpec("What")
@@ -50,11 +51,12 @@ class Run:
     lease: Lease
 
     @contextmanager
-    def phase(self, name: str, *, leased: bool = True) -> Iterator[Phase]:
+    def phase(self, name: PhaseName, what: str = "", *, leased: bool = True) -> Iterator[Phase]:
         """Time a phase, and record it once it has succeeded.
 
         Args:
             name: of the phase.
+            what: what it is done for, where there are several.
             leased: whether it must not begin without the lease.
 
         Raises:
@@ -62,14 +64,15 @@ class Run:
         """
         if leased:
             self.lease.require()
-        with logs.phase_context(name):
+        full_name = phase_of(name, what)
+        with logs.phase_context(full_name):
             log.debug("phase begins")
-            checkpoint(f"{name}:begin")
+            checkpoint(f"{full_name}:begin")
             phase = Phase()
             started_at, start = datetime.now(UTC), time.perf_counter()
             yield phase
-            self.note(name, started_at, time.perf_counter() - start, phase.rows)
-            checkpoint(f"{name}:end")
+            self.note(full_name, started_at, time.perf_counter() - start, phase.rows)
+            checkpoint(f"{full_name}:end")
 
     def attempts(self) -> Iterator[tenacity.AttemptManager]:
         """Try a whole phase again when the database fails in passing."""
@@ -92,28 +95,29 @@ class Run:
             with attempt:
                 store(self.engine, self.claim, *values, **named)
 
-    def timed(self, name: str, items: Generator[Item]) -> Iterator[Item]:
+    def timed(self, name: PhaseName, items: Generator[Item], what: str = "") -> Iterator[Item]:
         """Record as a phase what it takes to make ``items``, while another phase consumes them."""
+        full_name = phase_of(name, what)
         started_at, seconds = datetime.now(UTC), 0.0
         with closing(items):
             while True:
                 start = time.perf_counter()
-                with logs.phase_context(name):
+                with logs.phase_context(full_name):
                     item = next(items, None)
                 seconds += time.perf_counter() - start
                 if item is None:
                     break
                 self.lease.require()
-                checkpoint(f"{name}:block")
+                checkpoint(f"{full_name}:block")
                 yield item
-        with logs.phase_context(name):
-            self.note(name, started_at, seconds, None)
+        with logs.phase_context(full_name):
+            self.note(full_name, started_at, seconds, None)
 
     def note(self, name: str, started_at: datetime, seconds: float, rows: int | None) -> None:
         """Record and log what a phase took; what was done is done, even if this fails.
 
         Args:
-            name: of the phase.
+            name: of the phase, as it is stored.
             started_at: when it began.
             seconds: that it took, by a monotonic clock.
             rows: handled, where that means something.
@@ -159,8 +163,8 @@ def claimed_run(
     )
     with logs.run_context(claim.run_id), lease:
         run = Run(engine, settings, claim, lease)
-        with logs.phase_context("claim"):
-            run.note("claim", started_at, time.perf_counter() - start, None)
+        with logs.phase_context(phase_of("claim")):
+            run.note(phase_of("claim"), started_at, time.perf_counter() - start, None)
         yield run
 
 

@@ -6,6 +6,7 @@ from recsvc.report.blocks import Block, Picture, Section, Table, Text
 from recsvc.report.charts import Bar, Point, bar_chart, line_chart
 from recsvc.report.wording import count, duration, moment
 from recsvc.store.reading.overview import Overview
+from recsvc.vocabulary import PUBLISHED, REFUSED
 
 MEBIBYTE = 1 << 20
 SHOWN = 10  #: runs and ingests in tables
@@ -45,7 +46,7 @@ def _phases(found: Overview) -> Iterator[Block]:
 
 
 def _durations(found: Overview) -> Iterator[Block]:
-    trained = [row for row in reversed(found.runs) if row["status"] in ("published", "refused")]
+    trained = [row for row in reversed(found.runs) if row["status"] in (PUBLISHED, REFUSED)]
     if trained:
         points = [Point(place, row["seconds"]) for place, row in enumerate(trained)]
         yield Picture(

@@ -6,11 +6,12 @@ from recsvc.report.blocks import Block, Section, Table
 from recsvc.report.wording import count, figure, percent
 from recsvc.store.reading.overview import Overview
 from recsvc.store.reading.samples import SampleMovie, SampleUser
+from recsvc.vocabulary import COLD_USER, HYBRID, POPULAR_ITEMS
 
 SOURCES = {
-    "hybrid": "from the model, by what the user rated",
-    "cold_user": "from the model, by attributes: the user liked nothing so far",
-    "popular": "what is popular: the user liked nothing so far and has no attributes",
+    HYBRID: "from the model, by what the user rated",
+    COLD_USER: "from the model, by attributes: the user liked nothing so far",
+    POPULAR_ITEMS: "what is popular: the user liked nothing so far and has no attributes",
 }
 
 

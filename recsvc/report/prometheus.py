@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from recsvc.store.contract.tables import RUN_STATUSES
 from recsvc.store.reading.figures import Figures
+from recsvc.vocabulary import RUN_STATUSES, RUNNING
 
 Labels = tuple[tuple[str, str], ...]
 
-ENDINGS = tuple(status for status in RUN_STATUSES if status != "running")
+ENDINGS = tuple(status for status in RUN_STATUSES if status != RUNNING)
 
 
 @dataclass(frozen=True)

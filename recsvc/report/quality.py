@@ -3,24 +3,39 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from recsvc import vocabulary
 from recsvc.report.blocks import Block, Picture, Section, Table, Text
 from recsvc.report.charts import Bar, Point, bar_chart, line_chart
 from recsvc.report.wording import count, figure, percent, with_interval
-from recsvc.store.reading.overview import GATE_K, GATE_METRIC, Overview
+from recsvc.store.reading.overview import Overview
 from recsvc.store.reading.queries import Row
+from recsvc.vocabulary import (
+    ALL,
+    AUC,
+    COVERAGE,
+    GATE_K,
+    GATE_METRIC,
+    HIT_RATE,
+    MAP,
+    MRR,
+    NDCG,
+    NOVELTY,
+    PRECISION,
+    RECALL,
+)
 
-MODELS = ("lightfm_hybrid", "lightfm_cf", "popular")  #: what readers get comes first
+MODELS = vocabulary.MODELS[::-1]  #: what readers get comes first
 
 NAMES = {
-    "ndcg": "NDCG",
-    "recall": "Recall",
-    "precision": "Precision",
-    "map": "MAP",
-    "mrr": "MRR",
-    "hit_rate": "Hit rate",
-    "auc": "AUC",
+    NDCG: "NDCG",
+    RECALL: "Recall",
+    PRECISION: "Precision",
+    MAP: "MAP",
+    MRR: "MRR",
+    HIT_RATE: "Hit rate",
+    AUC: "AUC",
 }
-PICTURED = ("ndcg", "recall", "mrr")  # of one order of magnitude
+PICTURED = (NDCG, RECALL, MRR)  # of one order of magnitude
 
 Key = tuple[str, str, int | None, str]  #: segment, metric, k, model
 
@@ -72,17 +87,17 @@ def _lineup(run: Row, by_key: dict[Key, Row]) -> Iterator[Block]:
         bar_chart(
             (
                 f"{NAMES[metric]}@{GATE_K}",
-                _bars(by_key.get(("all", metric, GATE_K, model)) for model in MODELS),
+                _bars(by_key.get((ALL, metric, GATE_K, model)) for model in MODELS),
             )
             for metric in PICTURED
         ),
     )
     rows = [
-        [_title(name, k), *(_interval(by_key.get(("all", metric, k, model))) for model in MODELS)]
+        [_title(name, k), *(_interval(by_key.get((ALL, metric, k, model))) for model in MODELS)]
         for metric, name in NAMES.items()
-        for k in (None if metric == "auc" else GATE_K,)
+        for k in (None if metric == AUC else GATE_K,)
     ]
-    users = max((row["users"] for key, row in by_key.items() if key[0] == "all"), default=None)
+    users = max((row["users"] for key, row in by_key.items() if key[0] == ALL), default=None)
     caption = f"Quality with 95 % confidence intervals, over {count(users)} users"
     yield Table(caption, ("metric", *MODELS), rows, frozenset(MODELS))
 
@@ -137,7 +152,7 @@ def _segments(by_key: dict[Key, Row]) -> Iterator[Block]:
         "`activity` is how much a user rated; `popularity` is how often a movie was rated, and "
         "there only the movies of the segment count."
     )
-    known = sorted({segment for segment, metric, _, _ in by_key if metric == GATE_METRIC} - {"all"})
+    known = sorted({segment for segment, metric, _, _ in by_key if metric == GATE_METRIC} - {ALL})
     order = ("low", "medium", "high", "head", "mid", "tail", "cold")
     known.sort(key=lambda name: _place(name.partition(":")[2], order))
     rows = []
@@ -159,9 +174,9 @@ def _reach(by_key: dict[Key, Row]) -> Iterator[Block]:
         "Coverage is the share of the catalogue that is on anybody's list; novelty is how far from "
         "what everybody knows the lists are. Neither is better for being higher alone."
     )
-    for metric, form in (("coverage", percent), ("novelty", figure)):
+    for metric, form in ((COVERAGE, percent), (NOVELTY, figure)):
         found = [
-            (k, [by_key.get(("all", metric, k, model)) for model in MODELS])
+            (k, [by_key.get((ALL, metric, k, model)) for model in MODELS])
             for k in sorted({key[2] for key in by_key if key[1] == metric and key[2]})
         ]
         rows = [

@@ -10,6 +10,7 @@ from recsvc.report.wording import age, count, duration, moment
 from recsvc.store.reading.overview import Overview
 from recsvc.store.reading.queries import Row
 from recsvc.store.runs.ledger import is_silent
+from recsvc.vocabulary import FAILED, LOST, REFUSED, ROLLBACK, RUNNING, SKIPPED
 
 Level = Literal["good", "attention", "bad"]
 
@@ -23,9 +24,9 @@ UNDO = "`recsvc metrics` shows the figures; `recsvc rollback` goes back to the r
 
 #: How a run can end that an operator should know of, and what to do.
 _ENDINGS: dict[str, tuple[Level, str]] = {
-    "failed": ("bad", AGAIN),
-    "lost": ("bad", AGAIN),
-    "refused": ("attention", OVERRULE),
+    FAILED: ("bad", AGAIN),
+    LOST: ("bad", AGAIN),
+    REFUSED: ("attention", OVERRULE),
 }
 
 
@@ -51,7 +52,7 @@ def judge(found: Overview, now: datetime) -> State:
     if last and now - last["started_at"] > OLD:
         headline = f"There was no run for {age(now - last['started_at'])}. {seen}, {since} old."
         return State("attention", headline, "Look whether the scheduler runs.")
-    if found.publication.action == "rollback":
+    if found.publication.action == ROLLBACK:
         headline = f"{seen}, to which they were rolled back {since} ago."
         return State("attention", headline, REPLACE)
     if _overruled(found, found.publication.run_id):
@@ -92,11 +93,11 @@ def _unpublished(found: Overview, last: Row | None, now: datetime) -> State:
 
 
 def _is_running(run: Row) -> bool:
-    return bool(run["status"] == "running")
+    return bool(run["status"] == RUNNING)
 
 
 def _ended(run: Row) -> str:
-    verb = "was" if run["status"] in ("lost", "refused", "skipped") else ""
+    verb = "was" if run["status"] in (LOST, REFUSED, SKIPPED) else ""
     return f"Run {run['run_id']} {verb} {run['status']}.".replace("  ", " ")
 
 

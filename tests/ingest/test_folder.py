@@ -12,10 +12,12 @@ import sqlalchemy as sa
 from recsvc.errors import DiskFullError, SourceDataError
 from recsvc.ingest import folder as ingest
 from recsvc.ingest.folder import IngestReport, ingest_folder, present_files
+from recsvc.ingest.sources.formats import format_of
 from recsvc.store.contract import tables
 from recsvc.store.database.snapshot import snapshot
 from recsvc.store.database.transactions import writing
-from recsvc.store.sources.rows import write_changes
+from recsvc.store.sources.changes import Changes
+from recsvc.store.sources.source_tables import SourceTable
 from recsvc.store.sources.training_rows import read_last_ingest
 from tests.databases import is_sqlite
 
@@ -502,15 +504,17 @@ def test_an_ingest_that_fails_midway_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     step: str,
 ) -> None:
-    def write_then_fail(connection: sa.Connection, file: str, changes: Any) -> None:
-        write_changes(connection, file, changes)
-        if file == step:
+    def write_then_fail(self: SourceTable, connection: sa.Connection, changes: Changes) -> None:
+        write_changes(self, connection, changes)
+        if self is failing:
             raise RuntimeError(step)
 
     def fail(*_: object) -> None:
         raise RuntimeError("record")
 
-    monkeypatch.setattr(ingest, "write_changes", write_then_fail)
+    write_changes = SourceTable.write_changes
+    failing = None if step == "record" else format_of(step).into
+    monkeypatch.setattr(SourceTable, "write_changes", write_then_fail)
     if step == "record":
         monkeypatch.setattr(ingest, "record_ingest", fail)
     before = everything()

@@ -19,6 +19,7 @@ from recsvc.store.database.postgresql import reader as postgresql_reader
 from recsvc.store.database.sqlite import reader as sqlite_reader
 from recsvc.store.runs.publication import prune, roll_back
 from tests import taste
+from tests.outputs import ROWS_OF_RUN
 from tests.prepared import DATABASES, Prepared, copied
 
 WITHDRAWN = 60
@@ -34,10 +35,7 @@ METRICS = """SELECT model, protocol, segment, metric, k, value, ci_low, ci_high,
              FROM model_metrics WHERE run_id = :run ORDER BY model, segment, metric, k"""
 LAST = "(SELECT max(run_id) FROM runs)"
 LAST_RUN = "SELECT * FROM runs ORDER BY run_id DESC LIMIT 1"
-ROWS_OF_LAST = f"""SELECT (SELECT count(*) FROM recommendations WHERE run_id = {LAST})
-                       + (SELECT count(*) FROM similar_movies WHERE run_id = {LAST})"""
-ROWS_OF_RUN = """SELECT (SELECT count(*) FROM recommendations WHERE run_id = :run)
-                      + (SELECT count(*) FROM similar_movies WHERE run_id = :run)"""
+ROWS_OF_LAST = ROWS_OF_RUN.replace(":run", LAST)
 
 PHASES = {
     *("claim", "load", "split", "gate", "refit", "rank", "write", "verify", "publish", "prune"),

@@ -25,6 +25,7 @@ from recsvc.store.database.engine import open_engine
 from recsvc.store.database.transactions import reading, writing
 from tests.databases import PostgresDatabase, is_sqlite
 from tests.forkserver import is_killed
+from tests.outputs import LEFTOVERS
 from tests.survival.falling import fall_by_exception, fall_by_kill, passed_checkpoints
 
 TOP_N, SIMILAR_N = 5, 3
@@ -259,8 +260,4 @@ def _statuses(url: sa.URL) -> dict[str, int]:
 
 def _leftovers(url: sa.URL) -> int:
     """Count rows of runs that readers can neither see nor roll back to."""
-    query = (
-        "SELECT count(*) FROM recommendations WHERE run_id NOT IN"
-        " (SELECT run_id FROM runs WHERE status = 'published' AND pruned_at IS NULL)"
-    )
-    return int(str(rows(url, query)[0][0]))
+    return int(str(rows(url, LEFTOVERS)[0][0]))

@@ -24,6 +24,7 @@ from recsvc.store.database.transactions import reading
 from recsvc.store.runs.output import runs_left
 from tests import taste
 from tests.databases import PostgresDatabase
+from tests.outputs import MOMENTS_OF_WRITING
 from tests.prepared import QUICK, Prepared
 from tests.servers import Server, new_server
 
@@ -114,8 +115,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     [
         "load:begin",
         "rank:block",
-        "write:recommendations:copied",
-        "write:recommendations:attached",
+        *MOMENTS_OF_WRITING,
         "verify:begin",
         "publish:switched",
     ],

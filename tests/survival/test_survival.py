@@ -55,6 +55,7 @@ from recsvc.store.runs.output import runs_left, write_output
 from recsvc.store.runs.publication import prune, publish, retained_runs, roll_back
 from tests import taste
 from tests.databases import is_sqlite
+from tests.outputs import ROWS_OF_RUN
 from tests.prepared import DATABASES, Prepared, copied
 
 on_sqlite = pytest.mark.parametrize("published", ["sqlite"], indirect=True)
@@ -70,8 +71,6 @@ LISTS = "SELECT user_id, rank, movie_id, score FROM current_recommendations ORDE
 LAST_RUN = "SELECT * FROM runs ORDER BY run_id DESC LIMIT 1"
 STATUSES = "SELECT status FROM runs ORDER BY run_id"
 VISIBLE = "SELECT run_id FROM freshness"
-ROWS_OF_RUN = """SELECT (SELECT count(*) FROM recommendations WHERE run_id = :run)
-                      + (SELECT count(*) FROM similar_movies WHERE run_id = :run)"""
 
 
 def run(database: Prepared, *, force: bool = False, **settings: object) -> RetrainReport:

@@ -38,8 +38,8 @@ class _Reading:
     rejects: list[Reject] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.rows = GrowingFrame(self.format.columns)
-        self._movie_place = [*self.format.columns, "movie_id"].index("movie_id")
+        self.rows = GrowingFrame(self.format.into.columns)
+        self._movie_place = [*self.format.into.columns, "movie_id"].index("movie_id")
 
     def take(self, records: Iterable[Record], parse: ParseRow, width: int) -> None:
         """Parse records one by one."""
@@ -68,7 +68,7 @@ class _Reading:
 
     def finish(self, source: SourceFile) -> ParsedFile:
         rows = self.rows.whole()
-        distinct = deduplicated(rows, list(self.format.key))
+        distinct = deduplicated(rows, list(self.format.into.key))
         duplicates = len(rows) - len(distinct)
         return ParsedFile(
             source.name, source.sha256, source.bytes_read, distinct, self.rejects, duplicates
@@ -170,7 +170,7 @@ def _frame(kind: Format, rows: list[Row]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             name: pd.Series(values, dtype=dtype)
-            for (name, dtype), values in zip(kind.columns.items(), columns, strict=True)
+            for (name, dtype), values in zip(kind.into.columns.items(), columns, strict=True)
         }
     )
 

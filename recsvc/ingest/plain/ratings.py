@@ -41,7 +41,7 @@ class PlainRatings:
         good &= (ratings >= LOWEST_RATING) & (ratings <= HIGHEST_RATING) & (times <= LATEST_TIME)
         good &= movies.include(movie_ids)
         values = (user_ids, movie_ids, ratings, times)
-        columns = dict(zip(RATINGS.columns, values, strict=True))
+        columns = dict(zip(RATINGS.into.columns, values, strict=True))
         if not good.all():
             columns = {name: column[good] for name, column in columns.items()}
         return PlainBlock(n_lines, pd.DataFrame(columns, copy=False), _others(ended, starts, good))

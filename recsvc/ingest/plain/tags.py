@@ -95,7 +95,7 @@ def _converted(block: bytes) -> pd.DataFrame:
             raise pa.ArrowInvalid("not a whole number")
         columns[name] = columns[name].cast(pa.int64())
     columns["tag_key"] = pc.ascii_lower(pc.ascii_trim(columns["tag"], " "))
-    rows: pd.DataFrame = pa.table({name: columns[name] for name in TAGS.columns}).to_pandas()
+    rows: pd.DataFrame = pa.table({name: columns[name] for name in TAGS.into.columns}).to_pandas()
     return rows
 
 

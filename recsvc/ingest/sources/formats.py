@@ -19,11 +19,11 @@ from recsvc.ingest.sources.values import (
     release_year,
     tag_key,
 )
+from recsvc.store.sources import source_tables
+from recsvc.store.sources.source_tables import SourceTable
 
 Row = tuple[Any, ...]
 ParseRow = Callable[[list[str]], Row]
-
-INT, FLOAT, TEXT, OPTIONAL_INT = "int64", "float64", "str", "Int64"
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,10 @@ class Format:
     """One kind of file."""
 
     file: str  #: file name
+    into: SourceTable  #: what its rows are kept as
     required: bool  #: whether a folder without it is refused
     header: tuple[str, ...]  #: column names in the file
-    columns: dict[str, str]  #: columns of the parsed rows and their pandas dtypes
-    key: tuple[str, ...]  #: the columns that identify a row
-    parse: ParseRow  #: fields of a record to a row; raises BadValueError
+    parse: ParseRow  #: fields of a record to a row of ``into``; raises BadValueError
 
     def check_header(self, fields: list[str]) -> ParseRow:
         """Accept a header and return the parser of its rows.
@@ -111,44 +110,44 @@ def _parse_user(names: list[str], fields: list[str]) -> Row:
 
 MOVIES = Format(
     "movies.csv",
+    source_tables.MOVIES,
     required=True,
     header=("movieId", "title", "genres"),
-    columns={"movie_id": INT, "title": TEXT, "release_year": OPTIONAL_INT, "genres": TEXT},
-    key=("movie_id",),
     parse=_parse_movie,
 )
 RATINGS = Format(
     "ratings.csv",
+    source_tables.RATINGS,
     required=True,
     header=("userId", "movieId", "rating", "timestamp"),
-    columns={"user_id": INT, "movie_id": INT, "rating": FLOAT, "rated_at": INT},
-    key=("user_id", "movie_id"),
     parse=_parse_rating,
 )
 TAGS = Format(
     "tags.csv",
+    source_tables.TAGS,
     required=False,
     header=("userId", "movieId", "tag", "timestamp"),
-    columns={"user_id": INT, "movie_id": INT, "tag": TEXT, "tag_key": TEXT, "tagged_at": INT},
-    key=("user_id", "movie_id", "tag"),
     parse=_parse_tag,
 )
 LINKS = Format(
     "links.csv",
+    source_tables.LINKS,
     required=False,
     header=("movieId", "imdbId", "tmdbId"),
-    columns={"movie_id": INT, "imdb_id": OPTIONAL_INT, "tmdb_id": OPTIONAL_INT},
-    key=("movie_id",),
     parse=_parse_link,
 )
 USERS = UsersFormat(
     "users.csv",
+    source_tables.USERS,
     required=False,
     header=("userId",),
-    columns={"user_id": INT, "features": TEXT},
-    key=("user_id",),
     parse=lambda fields: _parse_user([], fields),
 )
 
 # Movies come first: every other file is checked against the catalogue.
 FORMATS = (MOVIES, USERS, LINKS, RATINGS, TAGS)
+
+
+def format_of(file: str) -> Format:
+    """Return the format of a file by its name."""
+    return next(kind for kind in FORMATS if kind.file == file)

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from recsvc.vocabulary import ProtocolName
+from recsvc.vocabulary import LEAVE_LAST, ProtocolName
 
 MANY = 1_000_000  # more than anybody wants, and still a number for every library underneath
 
@@ -48,7 +48,7 @@ class HoldoutConfiguration(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     protocol: ProtocolName = Field(
-        "leave_last",
+        LEAVE_LAST,
         description="How the holdout is made: `random`, `leave_last` (each user's last positives) "
         "or `temporal` (one cut in time)",
     )

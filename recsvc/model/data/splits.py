@@ -10,7 +10,7 @@ from scipy import sparse
 from recsvc.model.data.configuration import HoldoutConfiguration
 from recsvc.model.data.identifiers import Csr, Indices
 from recsvc.model.data.interactions import Interactions
-from recsvc.vocabulary import ProtocolName
+from recsvc.vocabulary import LEAVE_LAST, RANDOM, TEMPORAL, ProtocolName
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,9 @@ def split_temporal(data: Interactions, fraction: float) -> Split:
 
 
 _PROTOCOLS: dict[ProtocolName, Protocol] = {
-    "random": lambda data, given, seed: split_random(data, given.holdout_fraction, seed),
-    "leave_last": lambda data, given, _: split_leave_last(data, given.holdout_last),
-    "temporal": lambda data, given, _: split_temporal(data, given.holdout_fraction),
+    RANDOM: lambda data, given, seed: split_random(data, given.holdout_fraction, seed),
+    LEAVE_LAST: lambda data, given, _: split_leave_last(data, given.holdout_last),
+    TEMPORAL: lambda data, given, _: split_temporal(data, given.holdout_fraction),
 }
 
 

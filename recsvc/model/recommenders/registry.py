@@ -53,7 +53,7 @@ REGISTRY: dict[str, Entry] = {
     LIGHTFM_HYBRID: Entry(lambda given: LightfmHybrid(given.training), explain_lightfm),
 }
 
-PUBLISHED = LIGHTFM_HYBRID  #: whose lists readers get
+PUBLISHED_MODEL = LIGHTFM_HYBRID  #: whose lists readers get
 
 
 def lineup(configuration: LineupConfiguration) -> dict[str, Recommender]:

@@ -8,6 +8,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from recsvc.store.contract.types import BigId, Count, Document, Flag, Real, UtcTimestamp
+from recsvc.vocabulary import (
+    ALL,
+    GATE_METRIC,
+    METRICS,
+    MODELS,
+    PROTOCOLS,
+    RUN_STATUSES,
+    RUNNING,
+    SOURCES,
+    UNFINISHED,
+    alternatives,
+)
 
 metadata = sa.MetaData(
     naming_convention={
@@ -18,6 +30,11 @@ metadata = sa.MetaData(
         "ck": "ck_%(table_name)s_%(constraint_name)s",
     }
 )
+
+#: Comments that tables and views share.
+HOLDOUT = f"How the holdout was made: {alternatives(PROTOCOLS)}"
+SEGMENT = f"{ALL}, activity:* (of users) or popularity:* (of movies)"
+REASON = f"Why the row is there: {alternatives(SOURCES)}"
 
 LARGEST_DOUBLE = "1.7976931348623157e308"
 
@@ -178,16 +195,14 @@ rejected_rows = _table(
 # --- run side, filled by retrain -------------------------------------------------------------
 
 # Runs that deal with their night; one that failed or was lost may be run again.
-DEALT_WITH = "status NOT IN ('failed', 'lost')"
-
-RUN_STATUSES = ("running", "published", "refused", "failed", "lost", "skipped")
+DEALT_WITH = f"status NOT IN {UNFINISHED}"
 
 runs = _table(
     "runs",
     _row_number("run_id", "Grows with every run"),
     _column("job", sa.Text, "Name of the job, such as retrain"),
     _column("scheduled_for", UtcTimestamp, "The night this run stands for; its start if by hand"),
-    _column("status", sa.Text, "running, published, refused, failed, lost or skipped"),
+    _column("status", sa.Text, alternatives(RUN_STATUSES)),
     _column("started_at", UtcTimestamp, "When the run was claimed, by the database's clock"),
     _column("heartbeat_at", UtcTimestamp, "Last sign of life, by the database's clock"),
     _column("finished_at", UtcTimestamp, "When the status became final", nullable=True),
@@ -206,8 +221,8 @@ runs = _table(
     sa.UniqueConstraint("job", "fence"),
     _unique_where("uq_runs_night", DEALT_WITH, "job", "scheduled_for"),
     sa.CheckConstraint(f"status IN {RUN_STATUSES}", name="status_known"),
-    sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="finished"),
-    _unique_where("uq_runs_running", "status = 'running'", "job"),
+    sa.CheckConstraint(f"(status = '{RUNNING}') = (finished_at IS NULL)", name="finished"),
+    _unique_where("uq_runs_running", f"status = '{RUNNING}'", "job"),
     comment="Every run of a job; at most one of a job is running.",
     clustered=False,
     sqlite_autoincrement=True,
@@ -229,7 +244,7 @@ run_phases = _table(
 models = _table(
     "models",
     _key("run_id", BigId, "Which run", _references("runs.run_id")),
-    _key("model", sa.Text, "popular, lightfm_cf or lightfm_hybrid"),
+    _key("model", sa.Text, alternatives(MODELS)),
     _column("hyperparameters", Document, "What the model was trained with"),
     _column("seed", BigId, "Seed of its random numbers"),
     _column("epochs", sa.Integer, "Epochs that were trained"),
@@ -247,12 +262,10 @@ metrics = _table(
     "metrics",
     _row_number("metric_id", "Row number, without meaning"),
     _column("run_id", BigId, "Which run", _references("runs.run_id")),
-    _column("model", sa.Text, "popular, lightfm_cf or lightfm_hybrid"),
-    _column("protocol", sa.Text, "How the holdout was made: random, leave_last or temporal"),
-    _column("segment", sa.Text, "all, activity:* (of users) or popularity:* (of movies)"),
-    _column(
-        "metric", sa.Text, "precision, recall, ndcg, map, mrr, hit_rate, auc, coverage, novelty"
-    ),
+    _column("model", sa.Text, alternatives(MODELS)),
+    _column("protocol", sa.Text, HOLDOUT),
+    _column("segment", sa.Text, SEGMENT),
+    _column("metric", sa.Text, ", ".join(METRICS)),
     _column("k", sa.Integer, "Length of the list; NULL where a metric has none", nullable=True),
     _column("value", Real, "Mean over users, or over the catalogue for coverage"),
     _column("ci_low", Real, "Lower end of the 95 % confidence interval", nullable=True),
@@ -276,8 +289,8 @@ metrics = _table(
 user_metrics = _table(
     "user_metrics",
     _key("run_id", BigId, "Which run", _references("runs.run_id")),
-    _key("model", sa.Text, "Model, such as lightfm_hybrid"),
-    _key("metric", sa.Text, "Metric, such as ndcg"),
+    _key("model", sa.Text, f"Model, such as {MODELS[-1]}"),
+    _key("metric", sa.Text, f"Metric, such as {GATE_METRIC}"),
     _key("k", sa.Integer, "Length of the list"),
     _key("user_id", BigId, "Whose"),
     _column("value", Real, "The metric for this user"),
@@ -319,7 +332,7 @@ recommendations = _output(
     _key("user_id", BigId, "For whom"),
     _column("movie_id", BigId, "What is recommended"),
     _column("score", Real, "Higher is better; comparable within one user's list only"),
-    _column("source", sa.Text, "Why the row is there: hybrid, cold_user or popular"),
+    _column("source", sa.Text, REASON),
     comment="Top-N lists of every retained run; read current_recommendations instead.",
 )
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from recsvc.store.contract.expressions import EXPRESSIONS
+from recsvc.store.contract.tables import HOLDOUT, REASON, SEGMENT
+from recsvc.vocabulary import METRICS, MODELS, RUN_STATUSES, alternatives
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ VIEWS = (
             "title": "Title of the movie",
             "genres": "Its genres, joined by |",
             "score": "Higher is better; comparable within one user's list only",
-            "source": "Why the row is there: hybrid, cold_user or popular",
+            "source": REASON,
         },
     ),
     View(
@@ -105,10 +107,10 @@ VIEWS = (
             "run_id": "Which run",
             "finished_at": "When the run ended",
             "status": "How the run ended",
-            "model": "popular, lightfm_cf or lightfm_hybrid",
-            "protocol": "How the holdout was made: random, leave_last or temporal",
-            "segment": "all, activity:* (of users) or popularity:* (of movies)",
-            "metric": "precision, recall, ndcg, map, mrr, hit_rate, auc, coverage, novelty",
+            "model": alternatives(MODELS),
+            "protocol": HOLDOUT,
+            "segment": SEGMENT,
+            "metric": ", ".join(METRICS),
             "k": "Length of the list; NULL where a metric has none",
             "value": "Mean over users, or over the catalogue for coverage",
             "ci_low": "Lower end of the 95 % confidence interval",
@@ -124,7 +126,7 @@ VIEWS = (
             "run_id": "Which run",
             "job": "Name of the job",
             "scheduled_for": "The night this run stands for; its start if by hand",
-            "status": "running, published, refused, failed, lost or skipped",
+            "status": alternatives(RUN_STATUSES),
             "started_at": "When the run was claimed",
             "finished_at": "When the status became final",
             "seconds": "From start to finish",

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from recsvc.store.contract.tables import metrics, run_phases, runs
 from recsvc.store.runs.current import current_publication
+from recsvc.vocabulary import ALL, PUBLISHED, RUNNING, phase_of
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class Figures:
 def figures(connection: sa.Connection, job: str = "retrain") -> Figures:
     """Gather the figures of a job."""
     columns = (runs.c.run_id, runs.c.status, runs.c.started_at, runs.c.finished_at, runs.c.ratings)
-    ended = sa.select(*columns).where(runs.c.job == job, runs.c.status != "running")
+    ended = sa.select(*columns).where(runs.c.job == job, runs.c.status != RUNNING)
     last = connection.execute(ended.order_by(runs.c.run_id.desc()).limit(1)).one_or_none()
     published = sa.select(sa.func.max(runs.c.finished_at)).where(
-        runs.c.job == job, runs.c.status == "published"
+        runs.c.job == job, runs.c.status == PUBLISHED
     )
     return Figures(
         status=last.status if last else None,
@@ -55,7 +56,7 @@ def _rows_published(connection: sa.Connection) -> int | None:
     if current is None:
         return None
     written = sa.select(run_phases.c.rows).where(
-        run_phases.c.run_id == current.run_id, run_phases.c.phase == "write"
+        run_phases.c.run_id == current.run_id, run_phases.c.phase == phase_of("write")
     )
     rows: int | None = connection.scalar(written)
     return rows
@@ -65,7 +66,7 @@ def _metrics(connection: sa.Connection) -> dict[tuple[str, str, str], float]:
     newest = sa.select(sa.func.max(metrics.c.run_id)).scalar_subquery()
     query = (
         sa.select(metrics.c.model, metrics.c.metric, metrics.c.k, metrics.c.value)
-        .where(metrics.c.run_id == newest, metrics.c.segment == "all")
+        .where(metrics.c.run_id == newest, metrics.c.segment == ALL)
         .order_by(metrics.c.model, metrics.c.metric, metrics.c.k)
     )
     return {

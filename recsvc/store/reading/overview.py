@@ -17,9 +17,9 @@ from recsvc.store.reading.samples import (
     sample_users,
 )
 from recsvc.store.runs.current import Publication, current_publication
+from recsvc.vocabulary import ALL, GATE_K, GATE_METRIC, PUBLISHED, RUNNING, SKIPPED
 
 HISTORY = 30  #: runs and ingests further back are not read
-GATE_METRIC, GATE_K = "ndcg", 10
 REJECTS = 10
 RAW_CHARACTERS = 120
 
@@ -69,7 +69,7 @@ def read_overview(connection: sa.Connection) -> Overview:
 
 
 def _has_phases(status: str) -> bool:
-    return status not in ("running", "skipped")
+    return status not in (RUNNING, SKIPPED)
 
 
 def _newest_runs(connection: sa.Connection) -> list[Row]:
@@ -95,13 +95,13 @@ def _nights(connection: sa.Connection) -> list[Row]:
     metrics, history = view("model_metrics"), view("run_history")
     newest = (
         sa.select(history.c.run_id)
-        .where(history.c.status == "published")
+        .where(history.c.status == PUBLISHED)
         .order_by(history.c.run_id.desc())
         .limit(HISTORY)
     )
     query = sa.select(metrics).where(
         metrics.c.run_id.in_(newest),
-        metrics.c.segment == "all",
+        metrics.c.segment == ALL,
         metrics.c.metric == GATE_METRIC,
         metrics.c.k == GATE_K,
     )

@@ -12,6 +12,7 @@ from recsvc.store.database.backends import backend_of
 from recsvc.store.database.clock import database_now
 from recsvc.store.runs.current import current_publication
 from recsvc.store.runs.ledger import is_silent
+from recsvc.vocabulary import ALL
 
 Row = dict[str, Any]
 
@@ -78,7 +79,7 @@ def run_history(connection: sa.Connection, limit: int) -> list[Row]:
 
 
 def metrics_of(
-    connection: sa.Connection, run_id: int | None = None, segment: str = "all"
+    connection: sa.Connection, run_id: int | None = None, segment: str = ALL
 ) -> list[Row]:
     """Return the metrics of a run, by default of the newest that has any.
 

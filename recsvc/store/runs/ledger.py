@@ -21,8 +21,9 @@ from recsvc.store.contract.tables import run_phases, runs
 from recsvc.store.database.backends import backend_of
 from recsvc.store.database.clock import database_now
 from recsvc.store.database.transactions import reading, writing
+from recsvc.vocabulary import LOST, RUNNING, UNFINISHED
 
-_DEALT_WITH = runs.c.status.not_in(("failed", "lost"))
+_DEALT_WITH = runs.c.status.not_in(UNFINISHED)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Claim:
         """Return the condition under which this run may still act."""
         return sa.and_(
             runs.c.run_id == self.run_id,
-            runs.c.status == "running",
+            runs.c.status == RUNNING,
             runs.c.fence == self.fence,
         )
 
@@ -58,7 +59,7 @@ def claim_run(
         RunInProgressError: another run of the job is running.
         NightDoneError: this night has been run.
     """
-    values: dict[str, Any] = {"job": job, "status": "running", "host": host}
+    values: dict[str, Any] = {"job": job, "status": RUNNING, "host": host}
     values |= {"settings": settings, "versions": versions, "lease_seconds": lease_seconds}
     mark_lost(engine, job)
     try:
@@ -82,7 +83,7 @@ def mark_lost(engine: sa.Engine, job: str) -> None:
     backend_of(engine).let_heartbeats_through(engine)
     query = sa.select(
         runs.c.run_id, runs.c.status, runs.c.heartbeat_at, runs.c.lease_seconds
-    ).where(runs.c.job == job, runs.c.status == "running")
+    ).where(runs.c.job == job, runs.c.status == RUNNING)
     with reading(engine) as connection:
         now = database_now(connection)
         found = [dict(row) for row in connection.execute(query).mappings()]
@@ -93,11 +94,11 @@ def mark_lost(engine: sa.Engine, job: str) -> None:
                 sa.update(runs)
                 .where(
                     runs.c.run_id == row["run_id"],
-                    runs.c.status == "running",
+                    runs.c.status == RUNNING,
                     runs.c.heartbeat_at <= row["heartbeat_at"],
                 )
                 .values(
-                    status="lost",
+                    status=LOST,
                     finished_at=database_now(connection),
                     error=f"No sign of life for {row['lease_seconds']:g} seconds: "
                     "the process died or hung.",
@@ -113,20 +114,20 @@ def is_silent(run: Mapping[str, Any], now: datetime) -> bool:
         now: by the database's clock.
     """
     lease = timedelta(seconds=run["lease_seconds"])
-    return bool(run["status"] == "running" and run["heartbeat_at"] < now - lease)
+    return bool(run["status"] == RUNNING and run["heartbeat_at"] < now - lease)
 
 
 def _refusal(
     engine: sa.Engine, job: str, scheduled_for: datetime | None
 ) -> RunInProgressError | NightDoneError:
-    running = sa.select(runs).where(runs.c.job == job, runs.c.status == "running")
+    running = sa.select(runs).where(runs.c.job == job, runs.c.status == RUNNING)
     night = sa.select(runs).where(
         runs.c.job == job, _DEALT_WITH, runs.c.scheduled_for == scheduled_for
     )
     with reading(engine) as connection:
         row = connection.execute(running).one_or_none()
         done = connection.execute(night).one_or_none() if scheduled_for else None
-    if done is not None and done.status != "running":
+    if done is not None and done.status != RUNNING:
         return NightDoneError(
             f"The night of {scheduled_for:%Y-%m-%d %H:%M} UTC was run already: run {done.run_id} "
             f"{done.status}."
@@ -177,7 +178,7 @@ def finish_run(engine: sa.Engine, claim: Claim, status: str, error: str | None =
 def last_scheduled(connection: sa.Connection, job: str) -> datetime | None:
     """Return the newest night that a job has dealt with; ``None`` before the first."""
     # A row that says running may be an orphan: whoever claims the night finds out.
-    ended = runs.c.status != "running"
+    ended = runs.c.status != RUNNING
     newest = sa.select(sa.func.max(runs.c.scheduled_for)).where(
         runs.c.job == job, _DEALT_WITH, ended
     )

@@ -7,11 +7,10 @@ import sqlalchemy as sa
 from recsvc.errors import UsageError
 from recsvc.runtime.checkpoints import checkpoint
 from recsvc.store.contract.tables import (
+    OUTPUT_TABLES,
     models,
     publications,
-    recommendations,
     runs,
-    similar_movies,
     user_metrics,
 )
 from recsvc.store.database.backends import backend_of
@@ -21,6 +20,7 @@ from recsvc.store.database.transactions import reading, writing
 from recsvc.store.runs.current import Publication, current_publication
 from recsvc.store.runs.ledger import Claim, update_run
 from recsvc.store.runs.output import delete_output, runs_left
+from recsvc.vocabulary import PUBLISH, PUBLISHED, ROLLBACK, RUNNING
 
 log = logging.getLogger("recsvc")
 
@@ -42,11 +42,11 @@ def publish(engine: sa.Engine, claim: Claim, reason: str) -> None:
         if connection.scalar(sa.select(done)):
             return
         now = database_now(connection)
-        update_run(connection, claim, status="published", finished_at=now)
+        update_run(connection, claim, status=PUBLISHED, finished_at=now)
         checkpoint("publish:ended")
         connection.execute(
             sa.insert(publications).values(
-                run_id=claim.run_id, published_at=now, action="publish", reason=reason
+                run_id=claim.run_id, published_at=now, action=PUBLISH, reason=reason
             )
         )
         checkpoint("publish:switched")
@@ -59,7 +59,7 @@ def retained_runs(connection: sa.Connection) -> list[int]:
 
 
 def _is_retained() -> sa.ColumnElement[bool]:
-    return sa.and_(runs.c.status == "published", runs.c.pruned_at.is_(None))
+    return sa.and_(runs.c.status == PUBLISHED, runs.c.pruned_at.is_(None))
 
 
 def roll_back(engine: sa.Engine, run_id: int | None = None) -> Publication:
@@ -87,10 +87,10 @@ def roll_back(engine: sa.Engine, run_id: int | None = None) -> Publication:
         reason = f"rolled back from run {current.run_id}"
         connection.execute(
             sa.insert(publications).values(
-                run_id=run_id, published_at=now, action="rollback", reason=reason
+                run_id=run_id, published_at=now, action=ROLLBACK, reason=reason
             )
         )
-    return Publication(run_id, now, "rollback", reason)
+    return Publication(run_id, now, ROLLBACK, reason)
 
 
 def prune(engine: sa.Engine, keep: int, *, lock_timeout: float) -> list[int]:
@@ -124,10 +124,9 @@ def _doomed(engine: sa.Engine, keep: int) -> list[int]:
     """Return runs that have ended, have something left, and are not to be kept."""
     with reading(engine) as connection:
         kept = set(retained_runs(connection)[:keep])
-        ended = sa.select(runs.c.run_id).where(runs.c.status != "running")
+        ended = sa.select(runs.c.run_id).where(runs.c.status != RUNNING)
         left = [
-            sa.exists().where(recommendations.c.run_id == runs.c.run_id),
-            sa.exists().where(similar_movies.c.run_id == runs.c.run_id),
+            *(sa.exists().where(table.c.run_id == runs.c.run_id) for table in OUTPUT_TABLES),
             sa.exists().where(models.c.run_id == runs.c.run_id, models.c.arrays.is_not(None)),
             sa.exists().where(user_metrics.c.run_id == runs.c.run_id),
             runs.c.run_id.in_(runs_left(connection)),

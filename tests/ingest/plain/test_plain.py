@@ -131,7 +131,7 @@ def test_a_block_of_good_lines_leaves_nothing_to_be_looked_at() -> None:
     _, rows, others = PlainRatings().parse(b"1,1,4.0,5\r\n1,2,0.5,6\r\n", MOVIES)
     assert others == []
     assert rows.to_numpy().tolist() == [[1, 1, 4.0, 5], [1, 2, 0.5, 6]]
-    assert [str(kind) for kind in rows.dtypes] == list(RATINGS.columns.values())
+    assert [str(kind) for kind in rows.dtypes] == list(RATINGS.into.columns.values())
 
 
 def test_one_bad_line_leaves_only_itself_to_be_looked_at() -> None:
@@ -207,7 +207,7 @@ def read_tags(path: Path) -> tuple[list[Row], list[Reject], int] | str:
         parsed = read_file(SourceFile(path), TAGS, MOVIE_IDS)
     except SourceDataError as problem:
         return str(problem)
-    assert [str(kind) for kind in parsed.rows.dtypes] == list(TAGS.columns.values())
+    assert [str(kind) for kind in parsed.rows.dtypes] == list(TAGS.into.columns.values())
     rows = list(parsed.rows.itertuples(index=False, name=None))
     return rows, parsed.rejects, parsed.duplicates
 

@@ -12,7 +12,12 @@ from recsvc.model.lightfm.configuration import LightfmConfiguration
 from recsvc.model.recommenders.fallback import user_sources
 from recsvc.model.recommenders.lightfm_hybrid import FittedLightfm
 from recsvc.model.recommenders.recommender import TrainingSet
-from recsvc.model.recommenders.registry import PUBLISHED, REGISTRY, LineupConfiguration, lineup
+from recsvc.model.recommenders.registry import (
+    PUBLISHED_MODEL,
+    REGISTRY,
+    LineupConfiguration,
+    lineup,
+)
 from recsvc.runtime.arrays import Float32
 from recsvc.vocabulary import LIGHTFM_CF, LIGHTFM_HYBRID, MODELS, POPULAR, SOURCES
 
@@ -37,7 +42,7 @@ def scores(name: str, data: TrainingSet = DATA) -> Float32:
 
 def test_every_model_that_readers_can_filter_on_is_in_the_registry_simplest_first() -> None:
     assert tuple(REGISTRY) == MODELS == ("popular", "lightfm_cf", "lightfm_hybrid")
-    assert PUBLISHED in REGISTRY
+    assert PUBLISHED_MODEL in REGISTRY
 
 
 @pytest.mark.parametrize("name", REGISTRY)

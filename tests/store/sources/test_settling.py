@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from recsvc.datasets.synthetic.dataset import write_synthetic
-from recsvc.ingest.folder import ingest_folder
+from recsvc.ingest.folder import ingest_folder, settle_tables
 from recsvc.store.contract import tables
 from recsvc.store.database.bulk import insert
 from recsvc.store.database.statements import LARGE_LOAD
@@ -16,6 +16,7 @@ from recsvc.store.database.transactions import reading, writing
 from recsvc.store.sources import settling
 from recsvc.store.sources.ingest_log import FileChanges
 from recsvc.store.sources.settling import settle
+from recsvc.store.sources.source_tables import MOVIES, RATINGS, TAGS, SourceTable
 from tests.databases import is_sqlite
 
 
@@ -41,12 +42,12 @@ def vacuumed(engine: sa.Engine) -> list[str]:
     return found
 
 
-def changes(file: str, inserted: int, unchanged: int = 0) -> FileChanges:
-    return FileChanges(file, "0" * 64, 1, inserted, 0, unchanged, 0, 0)
+def load(source: SourceTable, inserted: int, unchanged: int = 0) -> tuple[SourceTable, FileChanges]:
+    return source, FileChanges("a.csv", "0" * 64, 1, inserted, 0, unchanged, 0, 0)
 
 
 def ingest(engine: sa.Engine, folder: Path) -> None:
-    settle(engine, ingest_folder(engine, folder).files)
+    settle_tables(engine, ingest_folder(engine, folder))
 
 
 def test_whoever_reads_first_after_a_first_load_finds_every_page_settled(
@@ -89,19 +90,22 @@ def ten_ratings(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> sa.Engine
 
 
 @pytest.mark.parametrize(
-    ("files", "tables"),
+    ("loads", "tables"),
     [
-        ([changes("ratings.csv", 10)], ["ratings"]),
-        ([changes("ratings.csv", 5, unchanged=5), changes("tags.csv", 3)], ["ratings", "tags"]),
-        ([changes("ratings.csv", 4, unchanged=6), changes("tags.csv", 3)], ["tags"]),
-        ([changes("ratings.csv", 4), changes("tags.csv", 2)], []),
-        ([changes("movies.csv", 10)], []),
+        ([load(RATINGS, 10)], ["ratings"]),
+        ([load(RATINGS, 5, unchanged=5), load(TAGS, 3)], ["ratings", "tags"]),
+        ([load(RATINGS, 4, unchanged=6), load(TAGS, 3)], ["tags"]),
+        ([load(RATINGS, 4), load(TAGS, 2)], []),
+        ([load(MOVIES, 10)], []),
     ],
 )
 def test_tables_are_vacuumed_of_which_a_load_brought_at_least_half(
-    ten_ratings: sa.Engine, vacuumed: list[str], files: list[FileChanges], tables: list[str]
+    ten_ratings: sa.Engine,
+    vacuumed: list[str],
+    loads: list[tuple[SourceTable, FileChanges]],
+    tables: list[str],
 ) -> None:
-    settle(ten_ratings, files)
+    settle(ten_ratings, loads)
     expected = [] if is_sqlite(ten_ratings) else tables
     assert vacuumed == [f"VACUUM (SKIP_LOCKED) {table}" for table in expected]
 
@@ -115,7 +119,7 @@ def test_a_table_that_somebody_else_looks_after_is_left_to_them(
         # Whoever waited for the lock would do so until this ends.
         other.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '20s'")
         other.exec_driver_sql("LOCK TABLE ratings IN SHARE UPDATE EXCLUSIVE MODE")
-        settle(engine, [changes("ratings.csv", LARGE_LOAD)])
+        settle(engine, [load(RATINGS, LARGE_LOAD)])
     assert len(vacuumed) == 1
 
 
