@@ -68,6 +68,7 @@ lint: $(READY)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/deptry . --no-ansi
 
 docs: $(READY)  ## write the generated parts of docs/ again
 	@$(BIN)/python docs/generate.py

@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 from sqlalchemy.dialects import postgresql, sqlite
 
 from recsvc.cli.main import app
+from recsvc.model.data.configuration import EXPERT
 from recsvc.settings import PRESETS, Recipe, Settings
 from recsvc.store.contract.tables import metadata
 from recsvc.store.contract.views import VIEWS
@@ -63,6 +64,11 @@ such as `recsvc retrain --seed 7`, win over variables, and so does a preset.
 RECIPE_INTRODUCTION = """\
 These are recorded with every run, in `runs.settings`. Changing one makes the next `recsvc retrain`
 train again even if no data changed.
+"""
+
+EXPERT_INTRODUCTION = """\
+These exist for experiments, or to repeat those of others; the defaults are what was found best.
+They are recorded with every run as well.
 """
 
 COMMANDS_INTRODUCTION = """\
@@ -170,6 +176,8 @@ def _settings() -> str:
     fields = Settings.model_fields
     running = {name: field for name, field in fields.items() if name not in Recipe.model_fields}
     recipe = {name: field for name, field in fields.items() if name in Recipe.model_fields}
+    expert = {name: field for name, field in recipe.items() if field.json_schema_extra == EXPERT}
+    usual = {name: field for name, field in recipe.items() if name not in expert}
     return "\n".join(
         (
             SETTINGS_INTRODUCTION,
@@ -177,7 +185,10 @@ def _settings() -> str:
             _variables(running),
             "## What the recommendations depend on\n",
             RECIPE_INTRODUCTION,
-            _variables(recipe),
+            _variables(usual),
+            "## For experts\n",
+            EXPERT_INTRODUCTION,
+            _variables(expert),
             "## Presets\n",
             *map(_preset, PRESETS),
         )

@@ -42,6 +42,7 @@ ONLY_IN = {
     "typer": {"recsvc.cli"},
     "rich": {"recsvc.cli"},
     "jinja2": {REPORT},
+    "prometheus_client": {REPORT},
     "markupsafe": {REPORT},
 }
 
@@ -108,6 +109,17 @@ def test_model_and_store_know_nothing_of_each_other(room: str, other: str) -> No
     for name in MODULES:
         if inside(name, room):
             assert not [found for found in modules_imported(name) if inside(found, other)], name
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_what_is_particular_to_a_database_stays_in_its_folder(database: str) -> None:
+    folder, dialect = f"recsvc.store.database.{database}", f"sqlalchemy.dialects.{database}"
+    for name, path in MODULES.items():
+        if inside(name, folder):
+            continue
+        assert not [found for found in modules_imported(name) if inside(found, folder)], name
+        if not inside(name, "recsvc.store.contract"):  # declares column types
+            assert not [found for found in imported(path) if inside(found, dialect)], name
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

@@ -116,7 +116,7 @@ class TestFirstSteps:
         recsvc("db", "upgrade")
         files = taste.write_files(tmp_path / "files")
         monkeypatch.setattr(
-            "recsvc.store.sources.settling.settle", lambda *_: signal.raise_signal(signal.SIGTERM)
+            "recsvc.ingest.folder.settle_tables", lambda *_: signal.raise_signal(signal.SIGTERM)
         )
         assert recsvc("ingest", files, "--dry-run").code == 0, "nothing follows"
         stopped = recsvc("ingest", files)

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import pytest
 import sqlalchemy as sa
 
 from recsvc.pipeline.monitoring import after_run, write_textfile
-from recsvc.report.prometheus import Gauge, _exposition
+from recsvc.report.prometheus import exposition
 from recsvc.settings import Settings
 from recsvc.store.contract.tables import runs
 from recsvc.store.database.transactions import writing
+from recsvc.store.reading.figures import Figures
 from recsvc.store.runs.ledger import (
     Claim,
     DataRecord,
@@ -30,6 +32,17 @@ from recsvc.store.runs.publication import publish
 from recsvc.store.runs.results import MetricRecord, record_metrics
 
 Samples = dict[str, float]
+
+NOTHING = Figures(
+    status=None,
+    ended_at=None,
+    seconds=None,
+    ratings=None,
+    phases={},
+    published_at=None,
+    rows=None,
+    metrics={},
+)
 
 LABELS = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\[\\"n])*)"(?:,|$)')
 SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.+)\})? (\S+)")
@@ -138,8 +151,8 @@ def test_a_published_run_is_told_in_full(engine: sa.Engine, tmp_path: Path) -> N
         'recsvc_run_phase_seconds{phase="write"}': 1.5,
         "recsvc_recommendation_rows": 40,
         "recsvc_ratings": 100_836,
-        'recsvc_metric{model="popular",metric="ndcg",k="10"}': 0.25,
-        'recsvc_metric{model="popular",metric="coverage"}': 0.5,
+        'recsvc_metric{k="10",metric="ndcg",model="popular"}': 0.25,
+        'recsvc_metric{metric="coverage",model="popular"}': 0.5,
     }
 
 
@@ -163,10 +176,10 @@ def test_after_a_failure_the_last_success_and_what_readers_see_stay(
 
 
 def test_labels_are_escaped_and_every_float_is_one_that_prometheus_reads() -> None:
-    samples = {(("name", 'a "b" \\ c\nd'),): 1e-300, (("name", "x"),): math.inf}
-    text = "".join(_exposition(iter([Gauge("odd", "Odd.", samples)])))
+    phases = {'a "b" \\ c\nd': 1e-300, "x": math.inf}
+    text = exposition(replace(NOTHING, phases=phases))
     assert list(_parsed(text).values()) == [1e-300, math.inf]
-    assert r'recsvc_odd{name="a \"b\" \\ c\nd"} 1e-300' in text.splitlines()
+    assert r'recsvc_run_phase_seconds{phase="a \"b\" \\ c\nd"} 1e-300' in text.splitlines()
 
 
 def test_the_file_is_replaced_whole_and_readable_by_the_collector(

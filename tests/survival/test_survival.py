@@ -43,8 +43,7 @@ from recsvc.store.database import retry, statements
 from recsvc.store.database.engine import open_engine
 from recsvc.store.database.postgresql import partitions
 from recsvc.store.database.retry import attempts
-from recsvc.store.database.sqlite.connection import BUSY_TIMEOUT_MS
-from recsvc.store.database.transactions import reading, writing
+from recsvc.store.database.transactions import LONGEST_WAIT_S, reading, writing
 from recsvc.store.reading import queries
 from recsvc.store.runs import lease as lease_module
 from recsvc.store.runs import ledger, results
@@ -406,7 +405,7 @@ def test_the_watchdog_waits_as_long_as_sqlite_may_keep_a_heartbeat_waiting(holde
     holder._ended = Beats(1_000, beats.append)  # type: ignore[assignment]
     with pytest.raises(Exited, match="75"):
         holder._watch()
-    assert (len(beats) - 1) * 10 == LEASE_S + BUSY_TIMEOUT_MS / 1000
+    assert (len(beats) - 1) * 10 == LEASE_S + LONGEST_WAIT_S
 
 
 @on_one_database

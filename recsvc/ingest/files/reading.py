@@ -16,13 +16,17 @@ from recsvc.ingest.files.growing import GrowingFrame
 from recsvc.ingest.files.parsed import ParsedFile, Reject, deduplicated
 from recsvc.ingest.files.records import Record, UnclosedQuoteError, read_line, read_records
 from recsvc.ingest.files.source_file import SourceFile, split_lines
-from recsvc.ingest.plain.blocks import KnownMovies, PlainLines
+from recsvc.ingest.plain.blocks import KnownMovies, PlainForm, parse_block
+from recsvc.ingest.plain.ratings import PlainRatings
 from recsvc.ingest.plain.tags import PlainTags
-from recsvc.ingest.sources.formats import RATINGS, TAGS, Format, ParseRow, Row, require_movie
+from recsvc.ingest.sources.formats import Format, ParseRow, Row, require_movie
 from recsvc.ingest.sources.values import BadValueError
 from recsvc.runtime.parallel import map_ahead
 
 MovieIds = npt.NDArray[np.int64]
+
+#: Of the files that grow large; every line of the others is looked at.
+PLAIN_FORMS: tuple[PlainForm, ...] = (PlainRatings(), PlainTags())
 
 _CHUNK_ROWS = 100_000
 _EXPECTED = 1.02  # rows that a file may have, if those of a block are a fair sample
@@ -90,7 +94,7 @@ def read_file(source: SourceFile, kind: Format, movie_ids: MovieIds | None = Non
     movies = None if movie_ids is None else frozenset(movie_ids.tolist())
     reading = _Reading(kind, movies)
     try:
-        plain = _plain_reader(kind)
+        plain = next((form for form in PLAIN_FORMS if form.format is kind), None)
         if plain is not None and movie_ids is not None:
             _read_blocks(source, reading, plain, KnownMovies(movie_ids))
         else:
@@ -99,17 +103,6 @@ def read_file(source: SourceFile, kind: Format, movie_ids: MovieIds | None = Non
     except UnclosedQuoteError as problem:
         raise SourceDataError(f"{source.name} {problem}; nothing was changed.") from None
     return reading.finish(source)
-
-
-def _plain_reader(kind: Format) -> PlainLines | None:
-    if kind is TAGS:
-        return PlainTags()
-    if kind is RATINGS:
-        # Numba takes long to import, and most commands read no file.
-        from recsvc.ingest.plain.ratings import PlainRatings  # noqa: PLC0415
-
-        return PlainRatings()
-    return None
 
 
 def _header(source: SourceFile, kind: Format, records: Iterator[Record]) -> tuple[ParseRow, int]:
@@ -128,7 +121,7 @@ def _header(source: SourceFile, kind: Format, records: Iterator[Record]) -> tupl
 
 
 def _read_blocks(
-    source: SourceFile, reading: _Reading, plain: PlainLines, movies: KnownMovies
+    source: SourceFile, reading: _Reading, plain: PlainForm, movies: KnownMovies
 ) -> None:
     """Read block by block: columns at once where all is plain, record by record elsewhere."""
     blocks = source.blocks()
@@ -136,7 +129,7 @@ def _read_blocks(
     header = _header(source, reading.format, read_records([head] if source.bytes_read else []))
     line = 2
     bodies = chain([body] if body else [], blocks)
-    parses = map_ahead(lambda block: (block, plain.parse(block, movies)), bodies, _THREADS)
+    parses = map_ahead(lambda block: (block, parse_block(plain, block, movies)), bodies, _THREADS)
     with closing(parses):
         for block, parsed in parses:
             try:

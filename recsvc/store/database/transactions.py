@@ -5,6 +5,9 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
+#: How long a writer waits for another one before that is an error, in seconds (SQLite).
+LONGEST_WAIT_S = 600.0
+
 # Execution options; what the database needs for them is done when a transaction begins, in the
 # ``connection`` module of its folder.
 WRITES = "recsvc_writes"  #: whether the transaction will write

@@ -12,14 +12,13 @@ from typing import Self
 import sqlalchemy as sa
 
 from recsvc.errors import LeaseLostError, RecsvcError
-from recsvc.store.database.sqlite.connection import BUSY_TIMEOUT_MS
-from recsvc.store.database.transactions import writing
+from recsvc.store.database.transactions import LONGEST_WAIT_S, writing
 from recsvc.store.runs.ledger import Claim, renew
 
 log = logging.getLogger("recsvc")
 
 # A heartbeat on SQLite may wait as long for another writer, and the run is none the worse for it.
-STUCK_AFTER_S = BUSY_TIMEOUT_MS / 1000
+STUCK_AFTER_S = LONGEST_WAIT_S
 
 
 class Lease:

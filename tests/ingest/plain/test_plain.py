@@ -13,8 +13,7 @@ from recsvc.ingest.files.parsed import Reject
 from recsvc.ingest.files.reading import read_file
 from recsvc.ingest.files.records import UnclosedQuoteError, read_records
 from recsvc.ingest.files.source_file import SourceFile
-from recsvc.ingest.plain import tags
-from recsvc.ingest.plain.blocks import KnownMovies
+from recsvc.ingest.plain.blocks import KnownMovies, parse_block
 from recsvc.ingest.plain.ratings import PlainRatings
 from recsvc.ingest.plain.tags import PlainTags
 from recsvc.ingest.sources.formats import RATINGS, TAGS, Row, require_movie
@@ -55,7 +54,7 @@ def read_line(line: bytes) -> Row | bool:
 
 
 def fast(block: bytes) -> Outcome:
-    _, rows, others = PlainRatings().parse(block, MOVIES)
+    _, rows, others = parse_block(PlainRatings(), block, MOVIES)
     good, bad = list(rows.itertuples(index=False, name=None)), []
     for place, line in others:
         row = read_line(line)
@@ -123,12 +122,14 @@ def test_both_readers_agree_on_noise(block: bytes) -> None:
 @settings(deadline=None)
 @given(st.floats(0.5, 5.0))
 def test_ratings_are_the_nearest_doubles(rating: float) -> None:
-    _, rows, _ = PlainRatings().parse(f"1,1,{rating!r},5\n1,1,{rating:.40f},5\n".encode(), MOVIES)
+    _, rows, _ = parse_block(
+        PlainRatings(), f"1,1,{rating!r},5\n1,1,{rating:.40f},5\n".encode(), MOVIES
+    )
     assert set(rows["rating"]) <= {rating}
 
 
 def test_a_block_of_good_lines_leaves_nothing_to_be_looked_at() -> None:
-    _, rows, others = PlainRatings().parse(b"1,1,4.0,5\r\n1,2,0.5,6\r\n", MOVIES)
+    _, rows, others = parse_block(PlainRatings(), b"1,1,4.0,5\r\n1,2,0.5,6\r\n", MOVIES)
     assert others == []
     assert rows.to_numpy().tolist() == [[1, 1, 4.0, 5], [1, 2, 0.5, 6]]
     assert [str(kind) for kind in rows.dtypes] == list(RATINGS.into.columns.values())
@@ -136,13 +137,13 @@ def test_a_block_of_good_lines_leaves_nothing_to_be_looked_at() -> None:
 
 def test_one_bad_line_leaves_only_itself_to_be_looked_at() -> None:
     block = b"1,1,4.0,5\n" * 500 + b"1,99,4.0,5\n" + b"2,1,4.0,5\n" * 500 + b"x\n"
-    _, rows, others = PlainRatings().parse(block, MOVIES)
+    _, rows, others = parse_block(PlainRatings(), block, MOVIES)
     assert len(rows) == 1_000
     assert others == [(500, b"1,99,4.0,5"), (1_001, b"x")]
 
 
 def test_without_any_movie_there_is_no_good_line() -> None:
-    _, rows, others = PlainRatings().parse(b"1,1,4.0,5\n", KnownMovies(MOVIE_IDS[:0]))
+    _, rows, others = parse_block(PlainRatings(), b"1,1,4.0,5\n", KnownMovies(MOVIE_IDS[:0]))
     assert (len(rows), others) == (0, [(0, b"1,1,4.0,5")])
 
 
@@ -224,13 +225,13 @@ def test_tags_read_by_block_are_those_read_record_by_record(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source_file, "BLOCK_BYTES", size)
         by_block = read_tags(path)
-        patch.setattr(reading, "_plain_reader", lambda _: None)
+        patch.setattr(reading, "PLAIN_FORMS", ())
         by_record = read_tags(path)
     assert by_block == by_record
 
 
 def test_plain_tags_leave_nothing_to_be_looked_at() -> None:
-    _, rows, others = PlainTags().parse(b"1,1, Film Noir,5\r\n2,7,it's #1!,6\r\n", MOVIES)
+    _, rows, others = parse_block(PlainTags(), b"1,1, Film Noir,5\r\n2,7,it's #1!,6\r\n", MOVIES)
     assert others == []
     assert rows.to_numpy().tolist() == [
         [1, 1, " Film Noir", "film noir", 5],
@@ -257,10 +258,10 @@ def test_an_unusual_tag_leaves_only_itself_to_be_looked_at(
     kind: str, place: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if list(UNUSUAL).index(kind) < 4:
-        monkeypatch.setattr(tags, "_PATTERN", None)  # no line is looked at by itself
+        monkeypatch.setattr(PlainTags, "pattern", None)  # no line is looked at by itself
     lines = [b"1,1,x,5", b"3,7,y,7"]
     lines.insert(place, UNUSUAL[kind])
     for end in (b"", b"\n") if UNUSUAL[kind] else (b"\n",):
-        n_lines, rows, others = PlainTags().parse(b"\n".join(lines) + end, MOVIES)
+        n_lines, rows, others = parse_block(PlainTags(), b"\n".join(lines) + end, MOVIES)
         assert (n_lines, others) == (3, [(place, UNUSUAL[kind])])
         assert rows["tag"].tolist() == ["x", "y"]

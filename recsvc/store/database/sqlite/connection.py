@@ -9,10 +9,10 @@ import sqlalchemy as sa
 
 from recsvc.errors import ConfigurationError
 from recsvc.store.database.sqlite.failures import damaged
-from recsvc.store.database.transactions import WITHOUT_REFERENCES, WRITES
+from recsvc.store.database.transactions import LONGEST_WAIT_S, WITHOUT_REFERENCES, WRITES
 
 # An ingest of 25 million ratings writes for minutes.
-BUSY_TIMEOUT_MS = 600_000
+BUSY_TIMEOUT_MS = int(1000 * LONGEST_WAIT_S)
 
 
 def open_engine(url: sa.URL, *, create: bool) -> sa.Engine:
