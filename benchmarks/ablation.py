@@ -19,7 +19,7 @@ from typing import Any
 
 from numba import njit
 
-VARIANTS = ("as it is", "without prefetch", "without vectors", "without either")
+VARIANTS = ("as it is", "without prefetch")
 HERE = Path(__file__).resolve().parent
 
 
@@ -88,11 +88,9 @@ def _measure(variant: str, folder: Path, epochs: int, threads: int) -> None:
 
 def _go_without(variant: str) -> None:
     """Put plain functions in the place of a trick, before anything imports it."""
-    inline = njit(inline="always", error_model="numpy")
-    if variant in ("without prefetch", "without either"):
-        _stand_in("prefetch", prefetch=inline(_no_prefetch), CACHE_LINE=64)
-    if variant in ("without vectors", "without either"):
-        _stand_in("vectors", add_scaled=inline(_add_scaled))
+    if variant == "without prefetch":
+        nothing = njit(inline="always", error_model="numpy")(_no_prefetch)
+        _stand_in("prefetch", prefetch=nothing, CACHE_LINE=64)
 
 
 def _stand_in(name: str, **functions: Any) -> None:
@@ -103,11 +101,6 @@ def _stand_in(name: str, **functions: Any) -> None:
 
 def _no_prefetch(array: Any, row: Any) -> None:
     pass
-
-
-def _add_scaled(target: Any, t: Any, source: Any, s: Any, factor: Any) -> None:
-    for c in range(target.shape[1]):
-        target[t, c] += factor * source[s, c]
 
 
 def _options() -> argparse.Namespace:

@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from recsvc.model.fast.compiling import compiled
+from recsvc.model.fast.compiling import compiled, inlined
 from recsvc.model.fast.kernel import Int32
 from recsvc.model.fast.prefetch import prefetch
-from recsvc.model.fast.vectors import add_scaled
 from recsvc.runtime.arrays import Float32
 
 Floats3 = npt.NDArray[np.float32]
@@ -26,6 +25,13 @@ class TokenColumns(NamedTuple):
     indptr: Int32  #: ``(n + 1,)``
     indices: Int32
     values: Float32
+
+
+@inlined
+def _add_scaled(target: Float32, t: int, source: Float32, s: int, factor: np.float32) -> None:
+    """Add ``factor * source[s]`` to ``target[t]``; both are ``(n, k)`` of the same ``k``."""
+    for c in range(target.shape[1]):
+        target[t, c] += factor * source[s, c]
 
 
 @compiled
@@ -68,8 +74,8 @@ def sum_changes(
             prefetch(token_growth, later)
             t = indices[k]
             f = feature_values[k]
-            add_scaled(token_gradients, t, gradients, i, f)
-            add_scaled(token_growth, t, earlier_squares, i, f * f)
+            _add_scaled(token_gradients, t, gradients, i, f)
+            _add_scaled(token_growth, t, earlier_squares, i, f * f)
         for c in range(width):
             earlier_squares[i, c] = squares[i, c]
         for c in range(width):
@@ -139,7 +145,7 @@ def add_tokens(
             rows[i, c] *= keep
         for k in range(indptr[i], indptr[i + 1]):
             prefetch(tokens, indices[min(k + TOKENS_AHEAD, last)])
-            add_scaled(rows, i, tokens, indices[k], feature_values[k])
+            _add_scaled(rows, i, tokens, indices[k], feature_values[k])
 
 
 @compiled
