@@ -169,3 +169,10 @@ def test_jobs_call_the_command_and_nothing_else() -> None:
     for path in (ROOT / "jobs").glob("*.py"):
         used = {found for found in imported(path) if inside(found, "recsvc")}
         assert used <= {"recsvc.cli.main.main"}, path.name
+
+def test_names_of_arrays_stand_once() -> None:
+    arrays = MODULES["recsvc.runtime.arrays"]
+    for name, path in MODULES.items():
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if path != arrays and isinstance(node, ast.Assign):
+                assert not ast.unparse(node.value).startswith("npt.NDArray"), name

@@ -3,16 +3,16 @@
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from recsvc.model.data.identifiers import IdMap
 from recsvc.model.ranking.rank import RankedBlock
+from recsvc.runtime.arrays import Float64, Int8, Int32
 from recsvc.vocabulary import SOURCES
 
 
 def recommendation_rows(
-    blocks: Iterable[RankedBlock], users: IdMap, items: IdMap, sources: npt.NDArray[np.int8]
+    blocks: Iterable[RankedBlock], users: IdMap, items: IdMap, sources: Int8
 ) -> Iterator[pd.DataFrame]:
     """Yield columns user_id, rank, movie_id, score, source, in this order of rows.
 
@@ -53,10 +53,10 @@ def similarity_rows(blocks: Iterable[RankedBlock], items: IdMap) -> Iterator[pd.
 def _listed(
     block: RankedBlock,
 ) -> tuple[
-    npt.NDArray[np.int32],
-    npt.NDArray[np.int32],
-    npt.NDArray[np.int32],
-    npt.NDArray[np.float64],
+    Int32,
+    Int32,
+    Int32,
+    Float64,
 ]:
     """Flatten a block without its padding: row, rank from 1, item, score."""
     n = block.items.shape[1]

@@ -9,4 +9,5 @@ Int8 = npt.NDArray[np.int8]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 UInt64 = npt.NDArray[np.uint64]
+Ints = npt.NDArray[np.integer]  #: of any width
 Mask = npt.NDArray[np.bool_]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from recsvc.datasets.synthetic.words import (
     ADJECTIVES,
@@ -20,10 +19,7 @@ from recsvc.datasets.synthetic.words import (
     TASTES,
     TITLE_FORMS,
 )
-
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
-Int64 = npt.NDArray[np.int64]
+from recsvc.runtime.arrays import Float32, Float64, Int64
 
 N_TASTES: Final = len(TASTES)
 TAGS_PER_MOVIE: Final = 10

@@ -17,7 +17,6 @@ import pyarrow.csv
 
 from recsvc.datasets.synthetic.catalogue import (
     Catalogue,
-    Int64,
     genre_labels,
     links,
     make_catalogue,
@@ -27,6 +26,7 @@ from recsvc.datasets.synthetic.catalogue import (
 from recsvc.datasets.synthetic.population import MIN_ACTIVITY, make_population
 from recsvc.datasets.synthetic.ratings import RatingBlock, RatingSampler, TagBlock
 from recsvc.errors import UsageError
+from recsvc.runtime.arrays import Int64
 
 #: Moved into place in this order: the files that an ingest requires come last.
 FILES: Final = ("links.csv", "tags.csv", "movies.csv", "ratings.csv")

@@ -5,7 +5,8 @@ from typing import Final
 
 import numpy as np
 
-from recsvc.datasets.synthetic.catalogue import Catalogue, Float64, Int64
+from recsvc.datasets.synthetic.catalogue import Catalogue
+from recsvc.runtime.arrays import Float64, Int64
 
 FIRST_SECOND: Final = 822_873_600  #: 1996-01-29 00:00 UTC
 LAST_SECOND: Final = 1_574_294_400  #: 2019-11-21 00:00 UTC

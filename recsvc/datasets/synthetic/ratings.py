@@ -12,15 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from recsvc.datasets.synthetic.catalogue import (
-    N_TASTES,
-    TAGS_PER_MOVIE,
-    Catalogue,
-    Float32,
-    Float64,
-    Int64,
-)
+from recsvc.datasets.synthetic.catalogue import N_TASTES, TAGS_PER_MOVIE, Catalogue
 from recsvc.datasets.synthetic.population import Population, rating_times
+from recsvc.runtime.arrays import Float32, Float64, Int64
 
 _BLOCK_ROWS: Final = 250_000
 _MAX_ROUNDS: Final = 6

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from recsvc.errors import SourceDataError
+from recsvc.runtime.arrays import Int64
 
 _BLOCK_ROWS = 2**17  # compared at once: what is made of them stays in the processor's cache
 
@@ -81,7 +81,7 @@ def _in_key_order(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     return rows.take(np.argsort(packed, kind="stable")).reset_index(drop=True)
 
 
-def _packed(keys: pd.DataFrame) -> npt.NDArray[np.int64] | None:
+def _packed(keys: pd.DataFrame) -> Int64 | None:
     """Make one number of each key, in the order of keys; ``None`` if 64 bits do not hold them."""
     packed = np.zeros(len(keys), dtype=np.int64)
     size = 1

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from recsvc.errors import SourceDataError
@@ -21,9 +19,10 @@ from recsvc.ingest.plain.ratings import PlainRatings
 from recsvc.ingest.plain.tags import PlainTags
 from recsvc.ingest.sources.formats import Format, ParseRow, Row, require_movie
 from recsvc.ingest.sources.values import BadValueError
+from recsvc.runtime.arrays import Int64
 from recsvc.runtime.parallel import map_ahead
 
-MovieIds = npt.NDArray[np.int64]
+MovieIds = Int64
 
 #: Of the files that grow large; every line of the others is looked at.
 PLAIN_FORMS: tuple[PlainForm, ...] = (PlainRatings(), PlainTags())

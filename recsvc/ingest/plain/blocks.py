@@ -6,15 +6,12 @@ from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from recsvc.ingest.sources.formats import Format
-
-Int64 = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+from recsvc.runtime.arrays import Int64, Mask
 
 #: Ids up to here are looked up in a table, at 16 MiB for the largest.
 _TABLE_IDS = 2**24

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from recsvc.ingest.plain.blocks import KnownMovies, Mask, read_columns, unusual_but
+from recsvc.ingest.plain.blocks import KnownMovies, read_columns, unusual_but
 from recsvc.ingest.sources.formats import RATINGS
 from recsvc.ingest.sources.values import HIGHEST_RATING, LATEST_TIME, LOWEST_RATING
+from recsvc.runtime.arrays import Mask
 
 _TYPES = {
     "user_id": pa.int64(),

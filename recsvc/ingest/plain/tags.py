@@ -7,9 +7,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsvc.ingest.plain.blocks import KnownMovies, Mask, read_columns, unusual_but
+from recsvc.ingest.plain.blocks import KnownMovies, read_columns, unusual_but
 from recsvc.ingest.sources.formats import TAGS
 from recsvc.ingest.sources.values import LATEST_TIME, LONGEST_TAG, SAFE_DIGITS
+from recsvc.runtime.arrays import Mask
 
 _NUMBERS = ("user_id", "movie_id", "tagged_at")
 _TEXTS = dict.fromkeys(("user_id", "movie_id", "tag", "tagged_at"), pa.string())

@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-Ids = npt.NDArray[np.int64]  # external
-Indices = npt.NDArray[np.int32]  # internal
+from recsvc.runtime.arrays import Int32, Int64
+
+Ids = Int64  # external
+Indices = Int32  # internal
 Csr = sparse.csr_array
 
 #: Ids up to here, or up to so many times their number, are looked up in a table.

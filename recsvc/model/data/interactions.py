@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from recsvc.model.data.identifiers import Csr, IdMap, Ids, Indices
+from recsvc.runtime.arrays import Int64, Mask
 
 
 class RatingColumns(NamedTuple):
@@ -20,8 +20,8 @@ class RatingColumns(NamedTuple):
 
     user_ids: Ids
     movie_ids: Ids
-    rated_at: npt.NDArray[np.int64]  #: Unix seconds
-    positive: npt.NDArray[np.bool_]  #: whether the rating counts as a positive
+    rated_at: Int64  #: Unix seconds
+    positive: Mask  #: whether the rating counts as a positive
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Interactions:
 
     users: IdMap
     items: IdMap
-    available: npt.NDArray[np.bool_]  #: shape ``(n_items,)``: whether it may be recommended
+    available: Mask  #: shape ``(n_items,)``: whether it may be recommended
     rated: Csr  #: shape ``(n_users, n_items)``, bool: anything rated
     positives: Csr  #: same shape, float32 ones: what models learn from
-    positive_times: npt.NDArray[np.int64]  #: Unix seconds, aligned with ``positives.data``
+    positive_times: Int64  #: Unix seconds, aligned with ``positives.data``
 
     @property
     def n_ratings(self) -> int:
@@ -60,7 +60,7 @@ class Interactions:
 def build_interactions(
     user_ids: Ids,
     movie_ids: Ids,
-    available: npt.NDArray[np.bool_],
+    available: Mask,
     ratings: Iterable[RatingColumns],
 ) -> Interactions:
     """Arrange ratings, in whatever order they come.
@@ -92,7 +92,7 @@ def build_interactions(
 
 def _indexed(
     users: IdMap, items: IdMap, ratings: Iterable[RatingColumns]
-) -> tuple[Indices, Indices, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+) -> tuple[Indices, Indices, Int64, Mask]:
     batches = [
         (
             users.to_indices(batch.user_ids),
@@ -114,7 +114,7 @@ def _indexed(
     )
 
 
-def _row_major_order(rows: Indices, columns: Indices, n_items: int) -> npt.NDArray[np.int64] | None:
+def _row_major_order(rows: Indices, columns: Indices, n_items: int) -> Int64 | None:
     """Return the order that sorts by row and column; ``None`` where it holds already."""
     keys = rows.astype(np.int64) * n_items + columns
     return None if np.all(keys[1:] > keys[:-1]) else np.argsort(keys, kind="stable")

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from recsvc.model.data.configuration import HoldoutConfiguration
 from recsvc.model.data.identifiers import Csr, Indices
 from recsvc.model.data.interactions import Interactions
+from recsvc.runtime.arrays import Int64
 from recsvc.vocabulary import LEAVE_LAST, RANDOM, TEMPORAL, ProtocolName
 
 
@@ -21,7 +21,7 @@ class Positives:
     columns: Indices  #: item indices
     shape: tuple[int, int]  #: ``(n_users, n_items)``
 
-    def at(self, places: npt.NDArray[np.int64]) -> "Positives":
+    def at(self, places: Int64) -> "Positives":
         """Return those at some places, in that order."""
         return Positives(self.rows[places], self.columns[places], self.shape)
 
@@ -117,9 +117,7 @@ _PROTOCOLS: dict[ProtocolName, Protocol] = {
 }
 
 
-def _by_order(
-    data: Interactions, train: npt.NDArray[np.int64], test: npt.NDArray[np.int64]
-) -> Split:
+def _by_order(data: Interactions, train: Int64, test: Int64) -> Split:
     positives = all_positives(data)
     return Split(positives.at(train), positives.at(test))
 

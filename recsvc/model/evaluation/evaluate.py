@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
 from recsvc import vocabulary
 from recsvc.model.evaluation import metrics
@@ -13,10 +12,7 @@ from recsvc.model.evaluation.placement import Placement, place
 from recsvc.model.evaluation.segments import ALL, Segment, standard_segments
 from recsvc.model.ranking.rank import Csr
 from recsvc.model.scores.scores import Scores
-
-Float64 = npt.NDArray[np.float64]
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
+from recsvc.runtime.arrays import Float64, Int32, Int64, Mask
 
 Z = NormalDist().inv_cdf(0.975)  #: for 95 % confidence intervals
 
@@ -126,7 +122,7 @@ def _rank_metrics(ks: Sequence[int]) -> list[tuple[str, int | None]]:
 
 
 def _item_rows(
-    placement: Placement, name: str, items: npt.NDArray[np.bool_], ks: Sequence[int]
+    placement: Placement, name: str, items: Mask, ks: Sequence[int]
 ) -> Iterator[MetricValue]:
     """Only positives of the segment count; coverage and novelty of a list have no such part."""
     inside = items[placement.items]

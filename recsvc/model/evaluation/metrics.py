@@ -11,10 +11,8 @@ The worked examples follow one user whose three positives came 1st, 4th and 13th
 """
 
 import numpy as np
-import numpy.typing as npt
 
-Ints = npt.NDArray[np.integer]
-Float64 = npt.NDArray[np.float64]
+from recsvc.runtime.arrays import Float64, Ints
 
 
 def precision_at_k(ranks: Ints, indptr: Ints, k: int) -> Float64:

@@ -3,18 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from recsvc.model.ranking.rank import Csr, csr_arrays
 from recsvc.model.ranking.scoring import score_blocks
 from recsvc.model.ranking.selection import mask, select
 from recsvc.model.scores.scores import Scores
-from recsvc.runtime.arrays import Float32
+from recsvc.runtime.arrays import Float32, Float64, Int32, Int64
 from recsvc.runtime.compiled import jit
-
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
-Float64 = npt.NDArray[np.float64]
 
 _PIECE = 2048
 

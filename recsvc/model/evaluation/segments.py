@@ -8,12 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from recsvc import vocabulary
-from recsvc.runtime.arrays import Mask
-
-Ints = npt.NDArray[np.integer]
+from recsvc.runtime.arrays import Ints, Mask
 
 #: Shares of all training positives that the most popular items hold, up to the end of the
 #: head and of the mid segment.

@@ -7,14 +7,11 @@ sum over items is kept apart for a fixed number of ranges, which are then added 
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from recsvc.model.fast.compiling import compiled, inlined
-from recsvc.model.fast.kernel import Int32
 from recsvc.model.fast.prefetch import prefetch
-from recsvc.runtime.arrays import Float32
+from recsvc.runtime.arrays import Float32, Int32
 
-Floats3 = npt.NDArray[np.float32]
 #: How many tokens before its use a token's row is asked for.
 TOKENS_AHEAD = 16
 
@@ -86,8 +83,8 @@ def sum_changes(
 def step_tokens(
     low: int,
     high: int,
-    gradients: Floats3,
-    growth: Floats3,
+    gradients: Float32,
+    growth: Float32,
     tokens: Float32,
     squares: Float32,
     steps: Float32,

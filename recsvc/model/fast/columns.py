@@ -3,9 +3,8 @@
 import numpy as np
 
 from recsvc.model.fast.compiling import compiled
-from recsvc.model.fast.kernel import Int32
 from recsvc.model.fast.prefetch import CACHE_LINE
-from recsvc.runtime.arrays import Float32
+from recsvc.runtime.arrays import Float32, Int32
 
 #: Ranges of rows whose changes are summed apart; as many threads can take part in it.
 ROW_RANGES = 4

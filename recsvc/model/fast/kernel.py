@@ -7,14 +7,10 @@ of the two: it reads and writes no other rows, so that shards may run in any ord
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from recsvc.model.fast.compiling import compiled, inlined
 from recsvc.model.fast.prefetch import prefetch
-from recsvc.runtime.arrays import Float32
-
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
+from recsvc.runtime.arrays import Float32, Int32, Int64
 
 #: LightFM's clipping of a sample's gradient.
 MAX_LOSS = np.float32(10.0)

@@ -4,16 +4,16 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
 from recsvc.model.fast.kernel import Catalogue, ShardRows
+from recsvc.runtime.arrays import Float32, Int32, Int64
 
 #: Most entries of the list that BPR draws negatives from; it stands for all positives.
 MAX_POPULAR = 2**20
 
 
-def assign_shards(positives_per_user: Any, n_shards: int) -> npt.NDArray[np.int64]:
+def assign_shards(positives_per_user: Any, n_shards: int) -> Int64:
     """Shard of each user: back and forth through the users by falling number of positives.
 
     >>> assign_shards([5, 9, 1, 7], 2)
@@ -74,7 +74,7 @@ def split_positives(
     return shards
 
 
-def _aligned_weights(entries: Any, sample_weight: Any) -> npt.NDArray[np.float32]:
+def _aligned_weights(entries: Any, sample_weight: Any) -> Float32:
     if sample_weight is None:
         return np.ones(entries.nnz, np.float32)
     weights = sp.coo_matrix(sample_weight)
@@ -83,7 +83,7 @@ def _aligned_weights(entries: Any, sample_weight: Any) -> npt.NDArray[np.float32
     return weights.data.astype(np.float32)
 
 
-def popular_items(shards: list[ShardRows]) -> npt.NDArray[np.int32]:
+def popular_items(shards: list[ShardRows]) -> Int32:
     """Items as often as users like them, shard by shard: what BPR draws negatives from."""
     items = np.concatenate([shard.indices for shard in shards])
     every = max(1, -(-len(items) // MAX_POPULAR))

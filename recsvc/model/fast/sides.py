@@ -14,10 +14,10 @@ from recsvc.model.fast.barrier import (
     sum_rates,
 )
 from recsvc.model.fast.columns import ROW_RANGES, Columns
-from recsvc.model.fast.kernel import Int32, SideState
+from recsvc.model.fast.kernel import SideState
 from recsvc.model.fast.state import Embeddings
 from recsvc.model.fast.workers import Workers
-from recsvc.runtime.arrays import Float32
+from recsvc.runtime.arrays import Float32, Int32
 
 
 def has_identity(features: Any) -> bool:

@@ -6,7 +6,6 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
 from recsvc.errors import TrainingDivergedError
@@ -25,7 +24,7 @@ from recsvc.model.fast.sides import Side
 from recsvc.model.fast.state import Embeddings, EpochProgress, TrainingSummary, all_finite
 from recsvc.model.fast.workers import Workers
 from recsvc.model.lightfm.configuration import LightfmConfiguration
-from recsvc.runtime.arrays import Float32
+from recsvc.runtime.arrays import Float32, UInt64
 
 #: A block in which regularisation shrinks the items by more ends early: the scale of their stored
 #: numbers stays far from what float32 cannot hold.
@@ -49,7 +48,7 @@ class _Epoch(NamedTuple):
     """What the turns of an epoch have in common."""
 
     plan: EpochPlan
-    seeds: npt.NDArray[np.uint64]  #: ``(n_turns, n_shards)``
+    seeds: UInt64  #: ``(n_turns, n_shards)``
     catalogue: Catalogue
     items: SideState
     users: SideState

@@ -11,11 +11,9 @@ from recsvc.model.ranking.scoring import score_blocks
 from recsvc.model.ranking.selection import mask, select
 from recsvc.model.scores.factors import Factors, row_norms
 from recsvc.model.scores.scores import Scores
-from recsvc.runtime.arrays import Float32
+from recsvc.runtime.arrays import Float32, Int32, Int64, Mask
 
 Csr = sparse.csr_array | sparse.csr_matrix
-Int32 = npt.NDArray[np.int32]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def similar_items(
     )
 
 
-def csr_arrays(matrix: Csr) -> tuple[npt.NDArray[np.int64], Int32]:
+def csr_arrays(matrix: Csr) -> tuple[Int64, Int32]:
     """Return ``indptr`` as int64 and ``indices`` as int32, the one form the kernels take."""
     return (
         np.ascontiguousarray(matrix.indptr, dtype=np.int64),

@@ -9,14 +9,10 @@ branch costs more than a comparison of sixteen scores.
 """
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-from recsvc.runtime.arrays import Float32
+from recsvc.runtime.arrays import Float32, Int32, Int64
 from recsvc.runtime.compiled import jit
-
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
 
 _GROUP = 64
 _LANES = 16

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # they take long to import, and most commands read few rows
     import pandas as pd
     import pyarrow as pa
 
-    from recsvc.store.database.ranges import Int64
+    from recsvc.runtime.arrays import Int64
 
 Renew = Callable[[sa.Connection], None]  #: shows a sign of life, or raises if the run is lost
 

@@ -8,13 +8,12 @@ from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import sqlalchemy as sa
 
+from recsvc.runtime.arrays import Int64
 from recsvc.runtime.parallel import map_ahead
 
-Int64 = npt.NDArray[np.int64]
 Connection = TypeVar("Connection")
 
 _MOST_CONNECTIONS = 4

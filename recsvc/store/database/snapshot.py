@@ -8,9 +8,9 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
+from recsvc.runtime.arrays import Int64
 from recsvc.store.database.backend import Source
 from recsvc.store.database.backends import backend_of
-from recsvc.store.database.ranges import Int64
 
 
 class Snapshot:

@@ -8,15 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import sqlalchemy as sa
 
+from recsvc.runtime.arrays import Int64
 from recsvc.store.contract.tables import movies, recommendations, similar_movies
 from recsvc.store.database.snapshot import Snapshot
 from recsvc.store.sources.training_rows import read_catalogue, read_user_ids
-
-Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import sqlalchemy as sa
 
+from recsvc.runtime.arrays import Float64
 from recsvc.store.contract.tables import metrics, models, user_metrics
 from recsvc.store.database.bulk import insert
 from recsvc.store.database.snapshot import snapshot
@@ -73,9 +73,7 @@ def record_user_metrics(engine: sa.Engine, claim: Claim, rows: pd.DataFrame) -> 
         renew(connection, claim)
 
 
-def stored_user_metrics(
-    engine: sa.Engine, run_id: int, model: str, metric: str, k: int
-) -> npt.NDArray[np.float64]:
+def stored_user_metrics(engine: sa.Engine, run_id: int, model: str, metric: str, k: int) -> Float64:
     """Return a metric of a run for each user of its holdout, in user order."""
     table = user_metrics.c
     query = (

@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import sqlalchemy as sa
 
 from recsvc.errors import VerificationError
+from recsvc.runtime.arrays import Int64
 from recsvc.store.contract.tables import movies, ratings
 from recsvc.store.database.snapshot import Snapshot, snapshot
 from recsvc.store.runs.outputs import OUTPUTS, OutputTable
 from recsvc.store.sources.training_rows import read_last_ingest
-
-Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-Int64 = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+from recsvc.runtime.arrays import Int64, Mask
 
 _MOST_CODES = 2**62
 

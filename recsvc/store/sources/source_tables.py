@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from recsvc.runtime.arrays import Int64
 from recsvc.store.contract import tables
 from recsvc.store.database.bulk import fill, insert, upsert
 from recsvc.store.database.snapshot import Snapshot
@@ -51,7 +51,7 @@ class SourceTable:
 # --- movies -------------------------------------------------------------------------------------
 
 
-def known_movie_ids(connection: sa.Connection) -> npt.NDArray[np.int64]:
+def known_movie_ids(connection: sa.Connection) -> Int64:
     """Return the ids of the catalogue, ascending."""
     ids = connection.scalars(sa.select(tables.movies.c.movie_id).order_by(tables.movies.c.movie_id))
     return np.fromiter(ids, dtype=np.int64)
@@ -91,7 +91,7 @@ def _write_users(connection: sa.Connection, inserted: pd.DataFrame, updated: pd.
     fill(connection, tables.user_features, tokens)
 
 
-def _add_users(connection: sa.Connection, user_ids: npt.NDArray[np.int64]) -> None:
+def _add_users(connection: sa.Connection, user_ids: Int64) -> None:
     """Make sure that these users exist."""
     rows = pd.DataFrame({"user_id": np.unique(user_ids)})
     upsert(connection, tables.users, rows)

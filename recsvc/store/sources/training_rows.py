@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import sqlalchemy as sa
 
+from recsvc.runtime.arrays import Int64, Mask
 from recsvc.store.contract.tables import (
     ingests,
     movie_genres,
@@ -18,9 +18,6 @@ from recsvc.store.contract.tables import (
     users,
 )
 from recsvc.store.database.snapshot import Snapshot
-
-Int64 = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 
 class RatingBatch(NamedTuple):

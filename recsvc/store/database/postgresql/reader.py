@@ -18,9 +18,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from recsvc.errors import DatabaseUnreachableError
+from recsvc.runtime.arrays import Int64
 from recsvc.store.database.columns import schema_of, unlabelled
 from recsvc.store.database.postgresql.connection import LIVELINESS
-from recsvc.store.database.ranges import Bounds, Int64, cut, read_ranges, useful_connections, within
+from recsvc.store.database.ranges import Bounds, cut, read_ranges, useful_connections, within
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection

@@ -15,16 +15,9 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
+from recsvc.runtime.arrays import Int64
 from recsvc.store.database.columns import schema_of, unlabelled
-from recsvc.store.database.ranges import (
-    ALL,
-    Bounds,
-    Int64,
-    cut,
-    read_ranges,
-    useful_connections,
-    within,
-)
+from recsvc.store.database.ranges import ALL, Bounds, cut, read_ranges, useful_connections, within
 from recsvc.store.database.transactions import reading
 
 BATCH_ROWS = 65_536
