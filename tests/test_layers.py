@@ -170,6 +170,7 @@ def test_jobs_call_the_command_and_nothing_else() -> None:
         used = {found for found in imported(path) if inside(found, "recsvc")}
         assert used <= {"recsvc.cli.main.main"}, path.name
 
+
 def test_names_of_arrays_stand_once() -> None:
     arrays = MODULES["recsvc.runtime.arrays"]
     for name, path in MODULES.items():
