@@ -9,7 +9,7 @@ from tests.pipeline.retraining import run, town
 from tests.prepared import DATABASES, Prepared, copied
 
 
-@pytest.fixture(scope="module", params=DATABASES)
+@pytest.fixture(scope="session", params=DATABASES)
 def published(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prepared]:

@@ -11,7 +11,7 @@ from tests.prepared import DATABASES, Prepared, copied
 from tests.report.pages import rendered
 
 
-@pytest.fixture(scope="module", params=DATABASES)
+@pytest.fixture(scope="session", params=DATABASES)
 def published(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prepared]:

@@ -10,7 +10,7 @@ from tests.prepared import DATABASES, Prepared, copied
 from tests.survival.surviving import ingest, kind_of, run
 
 
-@pytest.fixture(scope="module", params=DATABASES)
+@pytest.fixture(scope="session", params=DATABASES)
 def published(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prepared]:
