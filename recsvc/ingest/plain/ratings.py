@@ -29,7 +29,10 @@ class PlainRatings:
     format = RATINGS
     line_breaks = False
     unusual = unusual_but(b"0123456789.,\r\n")
-    pattern = re.compile(rb"[0-9]{1,18},[0-9]{1,18},(?:[0-9]+\.?[0-9]*|\.[0-9]+),[0-9]{1,18}\r?")
+    # A longer rating is legal, but not plain: Arrow reads no line that spans two of its blocks.
+    pattern = re.compile(
+        rb"[0-9]{1,18},[0-9]{1,18},(?:[0-9]{1,18}\.?[0-9]{0,18}|\.[0-9]{1,18}),[0-9]{1,18}\r?"
+    )
 
     def converted(self, text: bytes) -> pd.DataFrame:
         """Convert lines that look plain."""

@@ -77,6 +77,9 @@ class Backend(Protocol):
     def is_transient(self, error: BaseException) -> bool:
         """Whether a driver's error is one after which the same work may succeed."""
 
+    def is_handled_elsewhere(self, error: BaseException | None) -> bool:
+        """Whether the rows of a run could not be deleted because somebody else deletes some."""
+
     def what_is_refused(self, error: BaseException) -> RecsvcError | None:
         """Return what to say of missing rights or a damaged file; ``None`` for anything else."""
 
@@ -107,9 +110,6 @@ class Backend(Protocol):
         connection: sa.Connection,
         table: sa.Table,
         chunks: "Iterator[pd.DataFrame]",
-        *,
-        into: str = "",
-        frozen: bool = False,
     ) -> int:
         """Insert chunks of the same columns; see :func:`recsvc.store.database.bulk.insert`."""
 

@@ -16,28 +16,20 @@ def insert(
     connection: sa.Connection,
     table: sa.Table,
     rows: Frames,
-    into: str = "",
-    *,
-    frozen: bool = False,
 ) -> int:
     """Insert rows, whose columns are named as in ``table``; return how many.
 
     Args:
         connection: in whose transaction it happens.
-        table: where to, unless ``into`` names another table of the same columns.
+        table: where to.
         rows: one frame, or several of the same columns and dtypes; missing values become NULL.
-        into: a partition or a temporary table (PostgreSQL).
-        frozen: whether the table was made or truncated in this transaction, and nobody is to find
-            anything in it yet (PostgreSQL). Rows are then written as those that were committed long
-            ago: whoever reads them first need not look that up and note it on each page, and
-            indexes alone answer for them.
     """
     frames = (frame for frame in _frames(rows) if len(frame))
     first = next(frames, None)
     if first is None:
         return 0
     several = chunks(chain([first], frames))
-    return backend_of(connection).insert(connection, table, several, into=into, frozen=frozen)
+    return backend_of(connection).insert(connection, table, several)
 
 
 def fill(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> int:

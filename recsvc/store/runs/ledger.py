@@ -192,7 +192,7 @@ class DataRecord:
 
     fingerprint: str  #: the same for the same data
     ratings: int  #: how many
-    users: int  #: who rated
+    users: int  #: that there are, whether they rated or not
     movies: int  #: that there are, rated or not
 
 

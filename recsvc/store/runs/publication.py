@@ -24,10 +24,6 @@ from recsvc.vocabulary import PUBLISH, PUBLISHED, ROLLBACK, RUNNING
 
 log = logging.getLogger("recsvc")
 
-# PostgreSQL detaches one partition of a table at a time: another one still waits for its readers.
-# Another detachment of the table is pending, or somebody else has just dropped the partition.
-_IN_OTHER_HANDS = ("55000", "42P01")
-
 
 def publish(engine: sa.Engine, claim: Claim, reason: str) -> None:
     """Show readers the run, and end it: both or neither.
@@ -108,16 +104,13 @@ def prune(engine: sa.Engine, keep: int, *, lock_timeout: float) -> list[int]:
         try:
             delete_output(engine, run_id, lock_timeout=lock_timeout)
         except sa.exc.DBAPIError as error:
-            if not (is_transient(error) or _sqlstate(error) in _IN_OTHER_HANDS):
+            handled = backend_of(engine).is_handled_elsewhere(error.orig)
+            if not (handled or is_transient(error)):
                 raise
             log.warning("run %d is in use and is pruned another time: %s", run_id, error.orig)
         else:
             pruned.append(run_id)
     return pruned
-
-
-def _sqlstate(error: sa.exc.DBAPIError) -> str | None:
-    return getattr(error.orig, "sqlstate", None)
 
 
 def _doomed(engine: sa.Engine, keep: int) -> list[int]:

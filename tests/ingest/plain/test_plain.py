@@ -106,6 +106,7 @@ blocks = st.tuples(lines, good_lines | st.just("")).map(lambda parts: parts[0] +
 @example(b"\r")
 @example(b"1,1,.5,3\n1,1,5.,3\n")
 @example(b"1,1,4.0,5\n1,3,4.0,5\n1,2,9.0,5\n")
+@example(b"1,1,4.0,4\n1,1," + b"0" * 2_500_000 + b"3.0,4\n")
 def test_both_readers_find_the_same_rows_and_the_same_bad_lines(block: bytes) -> None:
     rows, bad = fast(block)
     expected_rows, expected_bad = line_by_line(block)

@@ -42,6 +42,10 @@ class Postgresql(Backend):
         """Whether the connection broke, or the server had no time for this one."""
         return failures.is_transient(error)
 
+    def is_handled_elsewhere(self, error: BaseException | None) -> bool:
+        """Whether a partition is being detached, or was dropped just now."""
+        return failures.is_handled_elsewhere(error)
+
     def what_is_refused(self, error: BaseException) -> RecsvcError | None:
         """Return what to say of missing rights."""
         return failures.what_is_refused(error)
@@ -73,14 +77,11 @@ class Postgresql(Backend):
         connection: sa.Connection,
         table: sa.Table,
         chunks: "Iterator[pd.DataFrame]",
-        *,
-        into: str = "",
-        frozen: bool = False,
     ) -> int:
         """Copy."""
         from recsvc.store.database.postgresql import bulk  # noqa: PLC0415
 
-        return bulk.copy(connection, table, into or table.name, chunks, frozen=frozen)
+        return bulk.copy(connection, table, table.name, chunks)
 
     def fill(self, connection: sa.Connection, table: sa.Table, rows: "pd.DataFrame") -> int:
         """Copy; key and references are checked all at once."""

@@ -27,7 +27,18 @@ def copy(
     *,
     frozen: bool = False,
 ) -> int:
-    """COPY chunks of the same columns and dtypes into ``target``; return how many rows."""
+    """COPY chunks of the same columns and dtypes; return how many rows.
+
+    Args:
+        connection: in whose transaction it happens.
+        table: of these columns.
+        target: the table itself, a partition of it, or a temporary one.
+        pieces: at least one.
+        frozen: whether the target was made or truncated in this transaction, and nobody is to find
+            anything in it yet. Rows are then written as those that were committed long ago:
+            whoever reads them first need not look that up and note it on each page, and indexes
+            alone answer for them.
+    """
     first = next(pieces)
     kinds = kinds_of(table, first)
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)

@@ -7,6 +7,9 @@ from recsvc.errors import ConfigurationError, DatabaseUnreachableError, RecsvcEr
 from recsvc.store.database.failures import first_line
 
 _DISK_FULL = "53100"
+# Tables have one partition detached at a time: another one may still wait for its readers, or
+# somebody else has just dropped the partition.
+_HANDLED_ELSEWHERE = ("55000", "42P01")
 _NO_RIGHT, _READ_ONLY = "42501", "25006"
 # Connection exceptions, rollback (deadlock, serialization), too many connections, lock not
 # available, shutdown and restart.
@@ -29,6 +32,11 @@ def is_transient(error: BaseException) -> bool:
     # Without a state the server said nothing: the connection broke.
     lost = isinstance(error, psycopg.OperationalError | adbc.OperationalError)
     return error.sqlstate.startswith(_TRANSIENT) if error.sqlstate else lost
+
+
+def is_handled_elsewhere(error: BaseException | None) -> bool:
+    """Whether a partition is being detached, or was dropped just now."""
+    return getattr(error, "sqlstate", None) in _HANDLED_ELSEWHERE
 
 
 def what_is_refused(error: BaseException) -> RecsvcError | None:

@@ -44,6 +44,10 @@ class Sqlite(Backend):
         """Whether somebody else had the lock for too long."""
         return failures.is_transient(error)
 
+    def is_handled_elsewhere(self, error: BaseException | None) -> bool:  # noqa: ARG002
+        """Never: whoever writes is alone."""
+        return False
+
     def what_is_refused(self, error: BaseException) -> RecsvcError | None:
         """Return what to say of a damaged file."""
         return failures.what_is_refused(error)
@@ -77,9 +81,6 @@ class Sqlite(Backend):
         connection: sa.Connection,
         table: sa.Table,
         chunks: "Iterator[pd.DataFrame]",
-        *,
-        into: str = "",  # noqa: ARG002
-        frozen: bool = False,  # noqa: ARG002
     ) -> int:
         """Insert by statements of many rows."""
         from recsvc.store.database.sqlite import bulk  # noqa: PLC0415

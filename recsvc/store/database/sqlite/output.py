@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from recsvc.runtime.checkpoints import checkpoint
 from recsvc.store.database.backend import Renew
 from recsvc.store.database.sqlite.bulk import insert
+from recsvc.store.database.statements import chunks
 from recsvc.store.database.transactions import writing
 
 BATCH_ROWS = 200_000
@@ -21,7 +22,7 @@ def write_run(
     written = 0
     for frame in _gathered(frames, BATCH_ROWS):
         with writing(engine) as connection:
-            written += insert(connection, table, iter([frame]))
+            written += insert(connection, table, chunks([frame]))
             checkpoint(f"write:{table.name}:batch")
             renew(connection)
     return written
