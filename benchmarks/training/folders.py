@@ -7,7 +7,12 @@ import pandas as pd
 import pyarrow.csv
 
 from recsvc.datasets.synthetic.dataset import write_synthetic
-from recsvc.model.data.features import item_tokens, token_features
+from recsvc.model.data.features import (
+    genre_tokens,
+    tag_tokens,
+    token_features,
+    with_bias_token,
+)
 from recsvc.model.data.interactions import Interactions, RatingColumns, build_interactions
 from recsvc.model.data.splits import all_positives, split_leave_last, split_random
 from recsvc.settings import Recipe
@@ -37,14 +42,14 @@ def read(folder: Path, protocol: str | None) -> Data:
     recipe = Recipe()
     movies = pd.read_csv(folder / "movies.csv").sort_values("movieId")
     interactions = _interactions(folder, movies, recipe)
-    tokens = item_tokens(
-        interactions.items,
-        _genres(movies),
+    tags = tag_tokens(
         _tags(folder, recipe.min_tag_freq),
         max_tags=recipe.max_tags_per_movie,
         order=recipe.tag_order,
-        bias_token=recipe.bias_token,
     )
+    tokens = pd.concat([genre_tokens(_genres(movies)), tags], ignore_index=True)
+    if recipe.bias_token:
+        tokens = with_bias_token(interactions.items, tokens)
     items = token_features(interactions.items, tokens, normalize=recipe.normalize_features)
     if protocol is None:
         return Data(all_positives(interactions), items)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from recsvc.model.data.configuration import FeatureConfiguration
-from recsvc.model.data.features import Features, item_tokens, token_features
+from recsvc.model.data.features import Features, token_features, with_bias_token
 from recsvc.model.data.interactions import Interactions, RatingColumns, build_interactions
 from recsvc.model.data.splits import Positives
 from recsvc.model.recommenders.recommender import TrainingSet
+from recsvc.pipeline.tokens import OF_MOVIES, OF_USERS, read_tokens
 from recsvc.settings import Recipe
 from recsvc.store.database.snapshot import Snapshot, snapshot
 from recsvc.store.sources import training_rows
@@ -74,18 +75,12 @@ def load_training_data(
 def _read_features(
     database: Snapshot, interactions: Interactions, configuration: FeatureConfiguration
 ) -> FeatureSets:
-    tokens = item_tokens(
-        interactions.items,
-        training_rows.read_genres(database),
-        training_rows.read_tags(database, configuration.min_tag_freq),
-        max_tags=configuration.max_tags_per_movie,
-        order=configuration.tag_order,
-        bias_token=configuration.bias_token,
-    )
-    attributes = training_rows.read_user_features(database)
-    attributes = attributes.rename(columns={"user_id": "id", "feature": "token"})
+    of_movies = read_tokens(OF_MOVIES, database, configuration)
+    of_users = read_tokens(OF_USERS, database, configuration)
+    if configuration.bias_token:
+        of_movies = with_bias_token(interactions.items, of_movies)
     normalize = configuration.normalize_features
     return FeatureSets(
-        items=token_features(interactions.items, tokens, normalize=normalize),
-        users=token_features(interactions.users, attributes, normalize=normalize),
+        items=token_features(interactions.items, of_movies, normalize=normalize),
+        users=token_features(interactions.users, of_users, normalize=normalize),
     )

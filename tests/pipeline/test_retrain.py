@@ -7,7 +7,9 @@ from random import Random
 import pytest
 
 from recsvc.errors import PublicationRefusedError, UsageError
+from recsvc.pipeline.outputs import OUTPUTS
 from recsvc.store.runs.publication import roll_back
+from recsvc.vocabulary import MODELS, phase_of
 from tests import taste
 from tests.outputs import ROWS_OF_RUN
 from tests.pipeline.retraining import (
@@ -29,13 +31,9 @@ from tests.prepared import Prepared
 
 CATALOGUE = 61
 PHASES = {
-    *("claim", "load", "split", "gate", "refit", "rank", "write", "verify", "publish", "prune"),
-    *("rank:similar_movies", "write:similar_movies"),
-    *(
-        f"{phase}:{model}"
-        for phase in ("fit", "evaluate")
-        for model in ("popular", "lightfm_cf", "lightfm_hybrid")
-    ),
+    *("claim", "load", "split", "gate", "refit", "verify", "publish", "prune"),
+    *(phase_of(phase, output.what) for phase in ("rank", "write") for output in OUTPUTS),
+    *(f"{phase}:{model}" for phase in ("fit", "evaluate") for model in MODELS),
 }
 
 
@@ -180,7 +178,7 @@ class TestLedger:
         assert rows["load"] == 643
         assert rows["write"] == 20 * len(EVERYONE)
         assert rows["write:similar_movies"] == 50 * CATALOGUE
-        assert rows["verify"] == rows["write"] + rows["write:similar_movies"]
+        assert rows["verify"] == sum(rows[phase_of("write", output.what)] for output in OUTPUTS)
 
     def test_the_models_are_recorded_and_the_hybrid_can_be_taken_up(
         self, published: Prepared

@@ -64,41 +64,32 @@ def token_features(ids: IdMap, pairs: pd.DataFrame, *, normalize: bool) -> Featu
     return Features(matrix, tuple(vocabulary.tolist()))
 
 
-def item_tokens(
-    ids: IdMap,
-    genres: pd.DataFrame,
-    tags: pd.DataFrame,
-    *,
-    max_tags: int,
-    order: str,
-    bias_token: bool,
-) -> pd.DataFrame:
-    """Choose the tokens that describe each movie.
+def genre_tokens(genres: pd.DataFrame) -> pd.DataFrame:
+    """Return the tokens of genres, columns ``id`` and ``token``.
 
     Args:
-        ids: the movies.
         genres: columns ``movie_id``, ``genre``.
+    """
+    return token_pairs(genres["movie_id"], "genre:", genres["genre"])
+
+
+def tag_tokens(tags: pd.DataFrame, *, max_tags: int, order: str) -> pd.DataFrame:
+    """Choose the tags that describe each movie; columns ``id`` and ``token``.
+
+    Args:
         tags: columns ``movie_id``, ``tag_key``, ``applications`` (how often the tag was given to
             the movie) and ``first_user_id``; each movie and tag once, rare tags left out already.
         max_tags: tags kept for each movie.
         order: ``most_applied`` or ``first_applied`` tags are kept first; ties by code point.
-        bias_token: whether a movie without any token gets :data:`BIAS_TOKEN`.
-
-    Returns:
-        Columns ``id`` and ``token``.
     """
     chosen = _first_tags(tags, max_tags, order)
-    pairs = pd.concat(
-        [
-            _pairs(genres["movie_id"], "genre:", genres["genre"]),
-            _pairs(chosen["movie_id"], "tag:", chosen["tag_key"]),
-        ],
-        ignore_index=True,
-    )
-    if bias_token:
-        bare = np.setdiff1d(ids.ids, pairs["id"].to_numpy(dtype=np.int64))
-        pairs = pd.concat([pairs, pd.DataFrame({"id": bare, "token": BIAS_TOKEN})])
-    return pairs
+    return token_pairs(chosen["movie_id"], "tag:", chosen["tag_key"])
+
+
+def with_bias_token(ids: IdMap, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Give :data:`BIAS_TOKEN` to each movie without any token; columns ``id`` and ``token``."""
+    bare = np.setdiff1d(ids.ids, pairs["id"].to_numpy(dtype=np.int64))
+    return pd.concat([pairs, pd.DataFrame({"id": bare, "token": BIAS_TOKEN})])
 
 
 def _first_tags(tags: pd.DataFrame, max_tags: int, order: str) -> pd.DataFrame:
@@ -114,7 +105,8 @@ def _first_tags(tags: pd.DataFrame, max_tags: int, order: str) -> pd.DataFrame:
     return ordered[ordered.groupby("movie_id").cumcount() < max_tags]
 
 
-def _pairs(ids: "pd.Series[int]", prefix: str, values: "pd.Series[str]") -> pd.DataFrame:
+def token_pairs(ids: "pd.Series[int]", prefix: str, values: "pd.Series[str]") -> pd.DataFrame:
+    """Return columns ``id`` and ``token``, each token a prefix and a value."""
     return pd.DataFrame(
         {
             "id": ids.to_numpy(dtype=np.int64),

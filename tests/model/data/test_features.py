@@ -7,9 +7,11 @@ import pytest
 from recsvc.model.data.features import (
     BIAS_TOKEN,
     Features,
+    genre_tokens,
     identity_features,
-    item_tokens,
+    tag_tokens,
     token_features,
+    with_bias_token,
 )
 from recsvc.model.data.identifiers import IdMap
 
@@ -42,7 +44,9 @@ def choose(
     order: str = "most_applied",
     bias_token: bool = True,
 ) -> pd.DataFrame:
-    return item_tokens(MOVIES, genres, tags, max_tags=max_tags, order=order, bias_token=bias_token)
+    chosen = tag_tokens(tags, max_tags=max_tags, order=order)
+    pairs = pd.concat([genre_tokens(genres), chosen], ignore_index=True)
+    return with_bias_token(MOVIES, pairs) if bias_token else pairs
 
 
 class TestTokensOfAMovie:
