@@ -12,7 +12,7 @@ from recsvc.vocabulary import ALL
 
 if TYPE_CHECKING:
     from recsvc.model.data.identifiers import IdMap
-    from recsvc.store.reading.queries import Row
+    from recsvc.store.reading.queries import Row, Status
 
 Form = Literal["table", "json", "csv"]
 
@@ -49,32 +49,33 @@ def status(as_json: Json = False) -> None:
     with reading(engine_at_head()) as connection:
         found = queries.status(connection)
     if as_json:
-        display.print_json(found)
+        display.print_json(asdict(found))
     else:
         _print_status(found)
 
 
-def _print_status(found: dict[str, Any]) -> None:
-    published, last = found["published"], found["last_run"]
+def _print_status(found: "Status") -> None:
+    published, last = found.published, found.last_run
     if published["run_id"] is None:
         display.print_line("Readers see nothing yet: run `recsvc retrain`.")
     else:
         age = f"{published['age_seconds'] / 3600:.1f} hours ago"
         display.print_line(f"Readers see run {published['run_id']}, published {age}.")
-        display.print_line(found["publication"]["reason"])
-    counts = ", ".join(f"{count:,} {name}" for name, count in found["rows"].items())
+    if found.publication:
+        display.print_line(found.publication.reason)
+    counts = ", ".join(f"{count:,} {name}" for name, count in found.rows.items())
     display.print_line(f"Data: {counts}.")
-    if found["wal_bytes"]:
-        display.print_line(f"Write-ahead log: {display.megabytes(found['wal_bytes'])}.")
+    if found.wal_bytes:
+        display.print_line(f"Write-ahead log: {display.megabytes(found.wal_bytes)}.")
     if last:
         display.print_line(f"Last run: {last['run_id']} {last['status']}. {last['error'] or ''}")
-        if found["last_run_silent"]:
+        if found.last_run_silent:
             display.print_line(
                 f"It has shown no sign of life since {display.shown(last['heartbeat_at'])}: the "
                 "process died or hung. `recsvc retrain` takes over."
             )
         phases = [
-            row | {"peak_memory": display.megabytes(row["peak_memory"])} for row in found["phases"]
+            row | {"peak_memory": display.megabytes(row["peak_memory"])} for row in found.phases
         ]
         display.print_rows(phases, ("phase", "seconds", "rows", "peak_memory"))
 

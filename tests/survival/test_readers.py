@@ -114,9 +114,9 @@ def test_status_shows_the_log_that_a_stuck_reader_keeps_from_shrinking(own: Prep
         with engine.connect() as connection:
             raw = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
             assert raw[1] > raw[2], "some pages cannot be folded back"
-            wal_bytes = queries.status(connection)["wal_bytes"]
+            wal_bytes = queries.status(connection).wal_bytes
         path = Path(f"{own.url.database}-wal")
         assert wal_bytes == path.stat().st_size > 100_000
     with own.engine() as engine, engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0] == 0
-        assert queries.status(connection)["wal_bytes"] == 0
+        assert queries.status(connection).wal_bytes == 0

@@ -4,13 +4,16 @@ In a turn each shard of users has a part of the items to itself. ``train_shard``
 of the two: it reads and writes no other rows, so that shards may run in any order or at once.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from recsvc.model.fast.compiling import compiled, inlined
 from recsvc.model.fast.prefetch import prefetch
 from recsvc.runtime.arrays import Float32, Int32, Int64
+
+#: A place, a row or a count: compiled code takes either for 64 bits.
+Index = int | np.int64
 
 #: LightFM's clipping of a sample's gradient.
 MAX_LOSS = np.float32(10.0)
@@ -103,7 +106,7 @@ class TurnResult(NamedTuple):
 
 
 @inlined
-def _mix(counter: Any) -> Any:
+def _mix(counter: np.uint64) -> np.uint64:
     """Scramble a counter into 64 random bits (SplitMix64: Steele, Lea and Flood 2014)."""
     z = (counter ^ (counter >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -111,13 +114,13 @@ def _mix(counter: Any) -> Any:
 
 
 @inlined
-def _below(bits: Any, bound: Any) -> Any:
+def _below(bits: np.uint64, bound: Index) -> Index:
     """Scale random bits to ``0 .. bound - 1`` with a multiplication (Lemire 2019)."""
     return np.int64(((bits >> np.uint64(32)) * np.uint64(bound)) >> np.uint64(32))
 
 
 @compiled
-def _shuffle(values: Any, low: Any, high: Any, counter: Any) -> Any:
+def _shuffle(values: Int32, low: Index, high: Index, counter: np.uint64) -> np.uint64:
     """Permute ``values[low:high]`` (Fisher and Yates); returns the counter."""
     for k in range(low, high):
         counter += GAMMA
@@ -127,7 +130,7 @@ def _shuffle(values: Any, low: Any, high: Any, counter: Any) -> Any:
 
 
 @compiled
-def _shuffle_rows(rows: Any, n_rows: Any, counter: Any) -> Any:
+def _shuffle_rows(rows: Int32, n_rows: Index, counter: np.uint64) -> np.uint64:
     """Permute ``rows[:n_rows]``; returns the counter."""
     for k in range(n_rows):
         counter += GAMMA
@@ -138,7 +141,7 @@ def _shuffle_rows(rows: Any, n_rows: Any, counter: Any) -> Any:
 
 
 @inlined
-def _first_of_part(part: Any, n_items: Any, n_parts: Any) -> Any:
+def _first_of_part(part: Index, n_items: Index, n_parts: Index) -> Index:
     return -(-part * n_items // n_parts)
 
 
@@ -175,7 +178,7 @@ def arrange_positives(shard: ShardRows, place_of: Int32, seed: np.uint64) -> Non
 
 
 @compiled
-def visits_of_turn(n: Any, u: Any, turn: Any) -> Any:
+def visits_of_turn(n: Index, u: Index, turn: Turn) -> tuple[Index, Index, Index]:
     """Return how many visits a user's ``n`` positives in a part make, and which a turn takes.
 
     The first of the turn's, and the one after its last. Visits are spread evenly over the rounds of
@@ -189,7 +192,7 @@ def visits_of_turn(n: Any, u: Any, turn: Any) -> Any:
 
 
 @compiled
-def _plan_visits(shard: Any, turn: Any, counter: Any) -> Any:
+def _plan_visits(shard: ShardRows, turn: Turn, counter: np.uint64) -> tuple[Index, np.uint64]:
     """Write the visits of a turn, in random order, to ``shard.visits``.
 
     A visit is a user's place in the shard, and the places in ``shard.order`` of its first
@@ -210,7 +213,9 @@ def _plan_visits(shard: Any, turn: Any, counter: Any) -> Any:
 
 
 @inlined
-def _ask_for_visit(shard: Any, visit: Any, user_rows: Any, user_squares: Any) -> None:
+def _ask_for_visit(
+    shard: ShardRows, visit: Index, user_rows: Float32, user_squares: Float32
+) -> None:
     """Have what a visit begins with in a cache when it begins."""
     user = shard.users[shard.visits[visit, 0]]
     prefetch(user_rows, user)
@@ -219,7 +224,7 @@ def _ask_for_visit(shard: Any, visit: Any, user_rows: Any, user_squares: Any) ->
 
 
 @compiled
-def _place(indices: Any, low: Any, high: Any, item: Any) -> Any:
+def _place(indices: Int32, low: Index, high: Index, item: Index) -> Index:
     """Return the first place in the ascending ``indices[low:high]`` not before ``item``."""
     while low < high:
         middle = (low + high) >> 1
@@ -231,7 +236,7 @@ def _place(indices: Any, low: Any, high: Any, item: Any) -> Any:
 
 
 @compiled
-def _holds(order: Any, low: Any, high: Any, place: Any) -> Any:
+def _holds(order: Int32, low: Index, high: Index, place: Index) -> np.bool:
     """Whether ``order[low:high]``, a user's positives in a part, hold a place.
 
     They are few, and in a cache; a search in all that the user likes would wait for memory.
@@ -243,15 +248,16 @@ def _holds(order: Any, low: Any, high: Any, place: Any) -> Any:
 
 
 @inlined
-def _score(user: Any, rows: Any, biases: Any, item: Any) -> Any:
+def _score(user: Float32, rows: Float32, biases: Float32, item: Index) -> np.float32:
     total = np.float32(0.0)
     for c in range(user.shape[0]):
         total += user[c] * rows[item, c]
-    return total + biases[item, 0]
+    score: np.float32 = total + biases[item, 0]
+    return score
 
 
 @inlined
-def _ask_for_item(items: Any, item: Any) -> None:
+def _ask_for_item(items: SideState, item: Index) -> None:
     """Have what a step of an item reads and writes in a cache when it begins."""
     prefetch(items.rows, item)
     prefetch(items.squares, item)
@@ -260,7 +266,14 @@ def _ask_for_item(items: Any, item: Any) -> None:
 
 
 @inlined
-def _adagrad(rows: Any, squares: Any, row: Any, scale: Any, step: Any, direction: Any) -> Any:
+def _adagrad(
+    rows: Float32,
+    squares: Float32,
+    row: Index,
+    scale: np.float32,
+    step: np.float32,
+    direction: Float32,
+) -> np.float32:
     """One AdaGrad step of an identity embedding, as its row sees it.
 
     With a feature value ``w`` and the row's gradient ``g``, the embedding's gradient is ``w g``
@@ -279,7 +292,7 @@ def _adagrad(rows: Any, squares: Any, row: Any, scale: Any, step: Any, direction
 
 
 @inlined
-def _add_gradient(gradients: Any, row: Any, slope: Any, direction: Any) -> None:
+def _add_gradient(gradients: Float32, row: Index, slope: np.float32, direction: Float32) -> None:
     """Add ``slope * direction`` to the gradients of a row, if they are kept."""
     if len(gradients) > 0:
         for c in range(direction.shape[0]):
@@ -287,7 +300,14 @@ def _add_gradient(gradients: Any, row: Any, slope: Any, direction: Any) -> None:
 
 
 @inlined
-def _step_item(items: Any, item: Any, rate: Any, slope: Any, growth: Any, user: Any) -> Any:
+def _step_item(
+    items: SideState,
+    item: Index,
+    rate: np.float32,
+    slope: np.float32,
+    growth: np.float32,
+    user: Float32,
+) -> np.float32:
     """Step an item whose score has the gradient ``slope``; returns what ``_adagrad`` does."""
     weight = items.weights[item]
     scale = weight * slope
@@ -298,23 +318,24 @@ def _step_item(items: Any, item: Any, rate: Any, slope: Any, growth: Any, user: 
     if len(items.gradients) > 0:
         items.bias_gradients[item, 0] += slope * growth
     _add_gradient(items.gradients, item, slope * growth, user)
-    return inverse_root + _adagrad(items.rows, items.squares, item, scale, step, user)
+    roots: np.float32 = inverse_root + _adagrad(items.rows, items.squares, item, scale, step, user)
+    return roots
 
 
 @compiled
 def _draw_warp(
-    user: Any,
-    margin: Any,
-    rows: Any,
-    biases: Any,
-    low: Any,
-    n: Any,
-    order: Any,
-    start: Any,
-    stop: Any,
-    max_sampled: Any,
-    counter: Any,
-) -> Any:
+    user: Float32,
+    margin: np.float32,
+    rows: Float32,
+    biases: Float32,
+    low: Index,
+    n: Index,
+    order: Int32,
+    start: Index,
+    stop: Index,
+    max_sampled: Index,
+    counter: np.uint64,
+) -> tuple[Index, Index, np.uint64]:
     """Draw from places ``low .. low + n - 1`` until one that is no positive scores above a margin.
 
     Returns ``(place, draws before it, counter)``, with place -1 after ``max_sampled`` draws.
@@ -330,14 +351,14 @@ def _draw_warp(
 
 @compiled
 def _draw_bpr(
-    popular: Any,
-    low: Any,
-    high: Any,
-    order: Any,
-    start: Any,
-    stop: Any,
-    counter: Any,
-) -> Any:
+    popular: Int32,
+    low: Index,
+    high: Index,
+    order: Int32,
+    start: Index,
+    stop: Index,
+    counter: np.uint64,
+) -> tuple[Index, np.uint64]:
     """Draw from ``popular[low:high]`` a place that is no positive; -1 if there seems to be none."""
     for _ in range(MAX_DRAWS if low < high else 0):
         counter += GAMMA

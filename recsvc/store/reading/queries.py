@@ -1,5 +1,6 @@
 """What the commands show: the same views that anybody can read, and a few tables behind them."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,10 +11,11 @@ from recsvc.store.contract.types import UtcTimestamp
 from recsvc.store.contract.views import VIEWS
 from recsvc.store.database.backends import backend_of
 from recsvc.store.database.clock import database_now
-from recsvc.store.runs.current import current_publication
+from recsvc.store.runs.current import Publication, current_publication
 from recsvc.store.runs.ledger import is_silent
 from recsvc.vocabulary import ALL
 
+#: A row of a view, or of a query, by column name: what ``--json`` prints as it is.
 Row = dict[str, Any]
 
 _TIMES = {
@@ -114,21 +116,33 @@ def _why_no_metrics(connection: sa.Connection, run_id: int | None, segment: str)
     return f"Run {run_id} has no metrics: see `recsvc runs`."
 
 
-def status(connection: sa.Connection) -> Row:
+@dataclass(frozen=True)
+class Status:
+    """What an operator looks at first."""
+
+    published: Row  #: the one row of the view ``freshness``
+    publication: Publication | None  #: the switch that is in force
+    last_run: Row | None  #: the newest row of ``runs``
+    last_run_silent: bool  #: whether it is said to be running and shows no sign of life
+    phases: list[Row]  #: of the last run, in the order in which they began
+    rows: dict[str, int]  #: how many there are, by table
+    wal_bytes: int | None  #: size of SQLite's write-ahead log; ``None`` on PostgreSQL
+
+
+def status(connection: sa.Connection) -> Status:
     """Return what an operator looks at first."""
     (freshness,) = rows_of(connection, sa.select(view("freshness")))
-    publication = current_publication(connection)
     newest = sa.select(runs).order_by(runs.c.run_id.desc()).limit(1)
     last_run = next(iter(rows_of(connection, newest)), None)
-    return {
-        "published": freshness,
-        "publication": vars(publication) if publication else None,
-        "last_run": last_run,
-        "last_run_silent": last_run is not None and is_silent(last_run, database_now(connection)),
-        "phases": phases_of(connection, last_run["run_id"]) if last_run else [],
-        "rows": row_counts(connection),
-        "wal_bytes": backend_of(connection).log_bytes(connection),
-    }
+    return Status(
+        published=freshness,
+        publication=current_publication(connection),
+        last_run=last_run,
+        last_run_silent=last_run is not None and is_silent(last_run, database_now(connection)),
+        phases=phases_of(connection, last_run["run_id"]) if last_run else [],
+        rows=row_counts(connection),
+        wal_bytes=backend_of(connection).log_bytes(connection),
+    )
 
 
 def archived_model(connection: sa.Connection, run_id: int | None = None) -> bytes:

@@ -1,14 +1,18 @@
 """How ratings from a file relate to those in the database, without holding all of the latter."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from recsvc.runtime.arrays import Float64, Int64, Mask
 from recsvc.runtime.compiled import jit
 from recsvc.store.sources.changes import Changes
+
+#: Users, movies, ratings and times of some rows, shape ``(rows,)`` each.
+Rows = tuple[Int64, Int64, Float64, Int64]
 
 
 def compare_ratings(existing: Iterable[pa.RecordBatch], incoming: pd.DataFrame) -> Changes:
@@ -19,22 +23,33 @@ def compare_ratings(existing: Iterable[pa.RecordBatch], incoming: pd.DataFrame) 
             and movie.
         incoming: the same columns, by user and movie, each pair once.
     """
-    columns = ("user_id", "movie_id", "rating", "rated_at")
-    new = tuple(incoming[name].to_numpy() for name in columns)
+    new = _rows(incoming[name].to_numpy() for name in ("user_id", "movie_id", "rating", "rated_at"))
     there, same = np.zeros((2, len(incoming)), dtype=np.bool_)
     place = 0
     for batch in existing:
-        old = tuple(column.to_numpy() for column in batch.columns)
-        place = _mark(new, old, there, same, place)
+        place = _mark(new, _rows(c.to_numpy() for c in batch.columns), there, same, place)
     inserted = incoming.loc[~there] if there.any() else incoming
     return Changes(inserted, incoming.loc[there & ~same], int(np.count_nonzero(same)))
 
 
+def _rows(columns: "Iterable[Int64 | Float64]") -> Rows:
+    users, movies, ratings, times = columns
+    return cast("Rows", (users, movies, ratings, times))
+
+
 @jit(error_model="numpy")
-def _mark(new: Any, old: Any, there: Any, same: Any, place: Any) -> Any:
+def _mark(new: Rows, old: Rows, there: Mask, same: Mask, place: int) -> int:
     """Mark the rows whose key is among the old ones, and those that are the same throughout.
 
-    ``place`` is where the first old row is expected; returns that of the row after the last one.
+    Args:
+        new: rows by user and movie.
+        old: rows in any order, fast if they come by user and movie.
+        there: shape ``(new rows,)``, out: whether the key is among the old ones.
+        same: same shape, out: whether rating and time are the same as well.
+        place: where the first old row is expected among the new ones.
+
+    Returns:
+        The place of the row after the last one that was found.
     """
     users, movies, ratings, times = new
     old_users, old_movies, old_ratings, old_times = old
@@ -52,7 +67,7 @@ def _mark(new: Any, old: Any, there: Any, same: Any, place: Any) -> Any:
 
 
 @jit(error_model="numpy")
-def _found_from(users: Any, movies: Any, place: Any, user: Any, movie: Any) -> Any:
+def _found_from(users: Int64, movies: Int64, place: int, user: np.int64, movie: np.int64) -> int:
     """Return the first place whose pair is not before a pair, looking close to ``place`` first."""
     low, high, step = 0, len(users), 1
     if place > 0 and not _before(users, movies, place - 1, user, movie):
@@ -73,5 +88,7 @@ def _found_from(users: Any, movies: Any, place: Any, user: Any, movie: Any) -> A
 
 
 @jit(error_model="numpy")
-def _before(users: Any, movies: Any, place: Any, user: Any, movie: Any) -> Any:
-    return users[place] < user or (users[place] == user and movies[place] < movie)
+def _before(users: Int64, movies: Int64, place: int, user: np.int64, movie: np.int64) -> bool:
+    """Whether the pair at a place is before another, by user and then movie."""
+    before: bool = users[place] < user or (users[place] == user and movies[place] < movie)
+    return before
