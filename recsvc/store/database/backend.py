@@ -33,7 +33,7 @@ class ReaderGrant:
     statement_timeout: int  #: seconds, after which a statement is cancelled
 
 
-class Source(Protocol):
+class BatchReader(Protocol):
     """Runs queries, all at one moment, and yields their rows as Arrow batches."""
 
     def batches(self, query: sa.Select[Any]) -> "Iterator[pa.RecordBatch]":
@@ -119,7 +119,7 @@ class Backend(Protocol):
     def upsert(self, connection: sa.Connection, table: sa.Table, rows: "pd.DataFrame") -> int:
         """Insert rows, of which there are some, replacing those of the same primary key."""
 
-    def snapshot(self, engine: sa.Engine) -> AbstractContextManager[Source]:
+    def snapshot(self, engine: sa.Engine) -> AbstractContextManager[BatchReader]:
         """Open read-only transactions that see one moment."""
 
     def vacuum(self, engine: sa.Engine, inserted: dict[str, tuple[int, int]]) -> None:

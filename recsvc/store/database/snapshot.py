@@ -9,15 +9,15 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from recsvc.runtime.arrays import Int64
-from recsvc.store.database.backend import Source
+from recsvc.store.database.backend import BatchReader
 from recsvc.store.database.backends import backend_of
 
 
 class Snapshot:
     """Reads that all see the database at one moment."""
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, reader: BatchReader) -> None:
+        self._reader = reader
 
     def batches(
         self, query: sa.Select[Any], *, packed_by: sa.Column[Any] | None = None
@@ -34,12 +34,12 @@ class Snapshot:
             TypeError: a column to be packed is of another type.
         """
         if packed_by is None:
-            return self._source.batches(query)
+            return self._reader.batches(query)
         for column in query.selected_columns:
             if column.type.python_type is not int:
                 message = f"{column.name} is no integer, which alone can be packed"
                 raise TypeError(message)
-        return self._source.packed_batches(query, packed_by)
+        return self._reader.packed_batches(query, packed_by)
 
     def frame(
         self, query: sa.Select[Any], *, packed_by: sa.Column[Any] | None = None
@@ -61,7 +61,7 @@ class Snapshot:
                 both its tables, name the columns of both.
             keys: what the ranges are cut from, ascending; they leave nothing between them.
         """
-        return _frame(query, list(self._source.batches_in_ranges(query, columns, keys)))
+        return _frame(query, list(self._reader.batches_in_ranges(query, columns, keys)))
 
 
 def _frame(query: sa.Select[Any], batches: list[pa.RecordBatch]) -> pd.DataFrame:

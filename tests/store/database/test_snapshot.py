@@ -232,10 +232,10 @@ def test_connections_that_read_together_see_the_same_moment(
             yield connection
 
     monkeypatch.setattr(sqlite_reader, "reading", interrupted)
-    with sqlite_reader.SqliteSource.open(filled) as source:
+    with sqlite_reader.SqliteBatchReader.open(filled) as reader:
         assert len(begun) == 6
         counts = [c.scalar(sa.select(sa.func.count()).select_from(users)) for c in begun[3:]]
-        (batch,) = source.batches(sa.select(users))
+        (batch,) = reader.batches(sa.select(users))
     assert counts == [3, 3, 3]
     assert batch.num_rows == 3
 

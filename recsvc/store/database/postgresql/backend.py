@@ -10,7 +10,7 @@ import psycopg
 import sqlalchemy as sa
 
 from recsvc.errors import RecsvcError
-from recsvc.store.database.backend import Backend, ReaderGrant, Renew, Source
+from recsvc.store.database.backend import Backend, BatchReader, ReaderGrant, Renew
 from recsvc.store.database.postgresql import connection as connections
 from recsvc.store.database.postgresql import failures, grants, settling
 
@@ -95,11 +95,11 @@ class Postgresql(Backend):
 
         return bulk.upsert(connection, table, rows)
 
-    def snapshot(self, engine: sa.Engine) -> AbstractContextManager[Source]:
+    def snapshot(self, engine: sa.Engine) -> AbstractContextManager[BatchReader]:
         """Begin a transaction that others can join."""
-        from recsvc.store.database.postgresql.reader import PostgresqlSource  # noqa: PLC0415
+        from recsvc.store.database.postgresql.reader import PostgresqlBatchReader  # noqa: PLC0415
 
-        return PostgresqlSource.open(engine)
+        return PostgresqlBatchReader.open(engine)
 
     def vacuum(self, engine: sa.Engine, inserted: dict[str, tuple[int, int]]) -> None:
         """Do at once what the first reader would pay for."""

@@ -43,8 +43,8 @@ _READING_ALONG = (
 )
 
 
-class PostgresqlSource:
-    """Runs queries that all see one moment; see :class:`recsvc.store.database.backend.Source`."""
+class PostgresqlBatchReader:
+    """See :class:`recsvc.store.database.backend.BatchReader`."""
 
     def __init__(self, connection: "Connection", url: sa.URL, readings: ExitStack) -> None:
         self._connection = connection
@@ -54,7 +54,7 @@ class PostgresqlSource:
 
     @classmethod
     @contextmanager
-    def open(cls, engine: sa.Engine) -> Iterator["PostgresqlSource"]:
+    def open(cls, engine: sa.Engine) -> Iterator["PostgresqlBatchReader"]:
         """Begin the transaction.
 
         Raises:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from recsvc.errors import RecsvcError, UsageError
-from recsvc.store.database.backend import Backend, ReaderGrant, Renew, Source
+from recsvc.store.database.backend import Backend, BatchReader, ReaderGrant, Renew
 from recsvc.store.database.sqlite import connection as connections
 from recsvc.store.database.sqlite import failures
 from recsvc.store.database.transactions import writing
@@ -97,11 +97,11 @@ class Sqlite(Backend):
 
         return bulk.upsert(connection, table, _chunks(rows))
 
-    def snapshot(self, engine: sa.Engine) -> AbstractContextManager[Source]:
+    def snapshot(self, engine: sa.Engine) -> AbstractContextManager[BatchReader]:
         """Begin a transaction for each core."""
-        from recsvc.store.database.sqlite.reader import SqliteSource  # noqa: PLC0415
+        from recsvc.store.database.sqlite.reader import SqliteBatchReader  # noqa: PLC0415
 
-        return SqliteSource.open(engine)
+        return SqliteBatchReader.open(engine)
 
     def vacuum(self, engine: sa.Engine, inserted: dict[str, tuple[int, int]]) -> None:
         """Do nothing: a page is settled when it is written."""

@@ -25,8 +25,8 @@ RANGE_KEYS = 512  # users of MovieLens 25M with as many ratings take some 3 MB o
 _SEPARATOR = " "
 
 
-class SqliteSource:
-    """Runs queries that all see one moment; see :class:`recsvc.store.database.backend.Source`."""
+class SqliteBatchReader:
+    """See :class:`recsvc.store.database.backend.BatchReader`."""
 
     def __init__(self, connections: Sequence[sa.Connection], readings: ExitStack) -> None:
         self._connections = connections
@@ -34,7 +34,7 @@ class SqliteSource:
 
     @classmethod
     @contextmanager
-    def open(cls, engine: sa.Engine) -> Iterator["SqliteSource"]:
+    def open(cls, engine: sa.Engine) -> Iterator["SqliteBatchReader"]:
         """Begin a transaction for each core."""
         with _at_one_moment(engine, useful_connections()) as connections, ExitStack() as readings:
             yield cls(connections, readings)
