@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 from workload import COMPONENTS, MOVIELENS_25M, Workload, as_hybrid, as_lightfm, make
 
 from recsvc.model.ranking.rank import rank, similar_items
-from recsvc.model.scores.factors import Factors
+from recsvc.model.scores.factors import Factors, cosines
 
 TOP_N, SIMILAR_N = 100, 50
 PRODUCT_ROWS = 1024
@@ -134,7 +134,7 @@ def _rank_all(workload: Workload, threads: int) -> None:
 
 
 def _similar_all(vectors: np.ndarray, threads: int) -> None:
-    for _ in similar_items(vectors, SIMILAR_N, threads=threads):
+    for _ in similar_items(cosines(vectors), SIMILAR_N, threads=threads):
         pass
 
 

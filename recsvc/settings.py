@@ -25,7 +25,7 @@ from sqlalchemy.exc import ArgumentError
 from recsvc.errors import ConfigurationError
 from recsvc.model.data.configuration import MANY, FeatureConfiguration, HoldoutConfiguration
 from recsvc.model.lightfm.configuration import LightfmConfiguration
-from recsvc.vocabulary import RANDOM
+from recsvc.vocabulary import BEST, LIGHTFM_HYBRID, RANDOM, TRAINING, ModelName
 
 PREFIX = "RECSVC_"
 
@@ -82,6 +82,11 @@ class Recipe(FeatureConfiguration, HoldoutConfiguration, LightfmConfiguration, B
         description="What counts as seen: anything `rated`, or only what was rated `positive`",
     )
     seed: int = Field(42, ge=0, lt=2**32, description="Seed of every random number")
+    publish: ModelName | Literal["best"] = Field(
+        BEST,
+        description="Whose lists readers get: those of the `best` of the line-up by the holdout, "
+        "or of the model that is named, if it beats `popular`",
+    )
     gate_tolerance: float = Field(
         0.01,
         ge=0,
@@ -130,6 +135,13 @@ class Settings(Recipe):
         description="Runs whose recommendations, similar movies and arrays are kept",
     )
 
+    audit_days: int = Field(
+        0,
+        ge=0,
+        le=MANY,
+        description="How many days after the last audit of features a published run makes "
+        "another, such as 7: it takes 5 trainings for each of 3 seeds; 0 makes none",
+    )
     lease_seconds: float = Field(
         60,
         gt=0,
@@ -240,9 +252,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "max_tags_per_movie": 20,
         "tag_order": "first_applied",
         "bias_token": True,
+        "user_tokens": True,
+        "untrained_identities": True,
         "positive_rating": 4.0,
         "protocol": RANDOM,
         "holdout_fraction": 0.2,
+        "mask": TRAINING,
+        "publish": LIGHTFM_HYBRID,
         "seed": 42,
     },
 }

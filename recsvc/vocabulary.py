@@ -9,24 +9,52 @@ from typing import Final, Literal, get_args
 
 # --- models: ``model`` in metrics, models and user_metrics, the simplest first -------------------
 
-POPULAR, LIGHTFM_CF, LIGHTFM_HYBRID = "popular", "lightfm_cf", "lightfm_hybrid"
-MODELS = (POPULAR, LIGHTFM_CF, LIGHTFM_HYBRID)
+POPULAR: Final = "popular"
+RECENT_POPULAR: Final = "recent_popular"
+NEIGHBOURS: Final = "neighbours"
+LIGHTFM_CF: Final = "lightfm_cf"
+LIGHTFM_HYBRID: Final = "lightfm_hybrid"
+BLEND: Final = "blend"
+ModelName = Literal[
+    "popular", "recent_popular", "neighbours", "lightfm_cf", "lightfm_hybrid", "blend"
+]
+MODELS: tuple[ModelName, ...] = get_args(ModelName)
+BEST: Final = "best"  #: stands for the best of them, wherever one is to be chosen
+
+# --- what co-occurrence of movies means: ``neighbours`` in models --------------------------------
+
+WINDOW: Final = "window"
+FORWARD: Final = "forward"
+COSINE: Final = "cosine"
+NeighbourKind = Literal["window", "forward", "cosine"]
+NEIGHBOUR_KINDS: tuple[NeighbourKind, ...] = get_args(NeighbourKind)
 
 # --- holdouts: ``protocol`` in metrics ----------------------------------------------------------
 
 RANDOM: Final = "random"
 LEAVE_LAST: Final = "leave_last"
 TEMPORAL: Final = "temporal"
-ProtocolName = Literal["random", "leave_last", "temporal"]
+LAST_DAY: Final = "last_day"
+ProtocolName = Literal["random", "leave_last", "temporal", "last_day"]
 PROTOCOLS: tuple[ProtocolName, ...] = get_args(ProtocolName)
+
+# --- what lists that are judged leave out: ``mask`` in runs --------------------------------------
+
+RATED: Final = "rated"
+TRAINING: Final = "training"
+MaskName = Literal["rated", "training"]
+MASKS: tuple[MaskName, ...] = get_args(MaskName)
 
 # --- figures: ``metric`` in metrics -------------------------------------------------------------
 
 PRECISION, RECALL, NDCG = "precision", "recall", "ndcg"
 MAP, MRR, HIT_RATE = "map", "mrr", "hit_rate"
 RANK_METRICS = (PRECISION, RECALL, NDCG, MAP, MRR, HIT_RATE)  #: of the places of positives
-AUC, COVERAGE, NOVELTY = "auc", "coverage", "novelty"
-METRICS = (*RANK_METRICS, AUC, COVERAGE, NOVELTY)
+AUC, NOVELTY, DIVERSITY, HEAD_SHARE = "auc", "novelty", "diversity", "head_share"
+LIST_METRICS = (NOVELTY, DIVERSITY, HEAD_SHARE)  #: of a user's list, whatever was held out
+COVERAGE, GINI = "coverage", "gini"
+CATALOGUE_METRICS = (COVERAGE, GINI)  #: of all lists together: no mean over users, no interval
+METRICS = (*RANK_METRICS, AUC, *LIST_METRICS, *CATALOGUE_METRICS)
 
 GATE_METRIC, GATE_K = NDCG, 10  #: what the gate judges by
 KS = (5, 10, 20)  #: lengths of the lists that are evaluated
@@ -35,12 +63,19 @@ KS = (5, 10, 20)  #: lengths of the lists that are evaluated
 
 ALL = "all"
 ACTIVITY = ("activity:low", "activity:medium", "activity:high")
+ACTIVITY_NONE = "activity:none"
 POPULARITY = ("popularity:head", "popularity:mid", "popularity:tail", "popularity:cold")
 
 # --- why a list is what it is: ``source`` in recommendations -----------------------------------
 
 HYBRID, COLD_USER, POPULAR_ITEMS = "hybrid", "cold_user", "popular"
-SOURCES = (HYBRID, COLD_USER, POPULAR_ITEMS)  #: the index is the code inside a model
+#: The index is the code inside a model, and models of earlier runs hold it: append only.
+SOURCES = (HYBRID, COLD_USER, POPULAR_ITEMS, RECENT_POPULAR, NEIGHBOURS, LIGHTFM_CF, BLEND)
+
+# --- audits: what a feature is ``compared_with`` --------------------------------------------------
+
+NOTHING: Final = "none"
+SHUFFLED: Final = "shuffled"
 
 # --- runs ---------------------------------------------------------------------------------------
 
@@ -74,6 +109,7 @@ PhaseName = Literal[
     "write",
     "verify",
     "publish",
+    "audit",
     "prune",
 ]
 PHASES: tuple[PhaseName, ...] = get_args(PhaseName)  #: of a run, in order

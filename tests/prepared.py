@@ -18,7 +18,15 @@ from tests.databases import PostgresDatabase
 DATABASES = ("sqlite", "postgresql")
 
 #: Quick, and good enough to beat popularity on the data of ``tests.taste``.
-QUICK = {"components": 8, "epochs": 10, "learning_rate": 0.05, "threads": 1, "top_n": 20}
+QUICK = {
+    "components": 8,
+    "epochs": 10,
+    "learning_rate": 0.05,
+    "threads": 1,
+    "top_n": 20,
+    "protocol": "leave_last",
+    "publish": "lightfm_hybrid",
+}
 
 
 @dataclass(frozen=True)

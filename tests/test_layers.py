@@ -17,7 +17,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("recsvc.model.data", "recsvc.store.contract"),
     ("recsvc.model.lightfm.configuration", "recsvc.model.scores", "recsvc.store.database"),
     ("recsvc.model.fast", "recsvc.model.ranking", "recsvc.store.sources"),
-    ("recsvc.model.lightfm", "recsvc.model.evaluation", "recsvc.store.runs"),
+    (
+        *("recsvc.model.lightfm", "recsvc.model.evaluation", "recsvc.model.neighbours"),
+        "recsvc.store.runs",
+    ),
+    ("recsvc.model.blend",),
     ("recsvc.model.recommenders", "recsvc.store.reading", "recsvc.store.administration"),
     ("recsvc.settings",),
     ("recsvc.ingest", "recsvc.datasets", "recsvc.report"),

@@ -21,11 +21,12 @@ NAMES = {
 }
 
 #: The same words with another meaning: keys of ``recsvc status --json``, and what phases call the
-#: settings of the published run.
+#: settings of the published run; and a column of ``models``.
 OTHERWISE = {
     "recsvc/cli/show.py": {"published"},
     "recsvc/store/reading/queries.py": {"published"},
     "recsvc/pipeline/compare.py": {"published"},
+    "recsvc/store/contract/tables.py": {"neighbours"},
 }
 
 MODULES = sorted((ROOT / "recsvc").rglob("*.py"))

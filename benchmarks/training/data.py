@@ -54,13 +54,16 @@ def load(folder: Path) -> Data:
 def _positives(path: Path) -> Positives:
     with np.load(path) as arrays:
         n_users, n_items = arrays["shape"].tolist()
-        return Positives(arrays["rows"], arrays["columns"], (n_users, n_items))
+        return Positives(
+            arrays["rows"], arrays["columns"], np.arange(len(arrays["rows"])), (n_users, n_items)
+        )
 
 
 def tiny() -> Data:
     """A few rows, to load compiled code with."""
     matrix = sparse.random_array((50, 40), density=0.2, rng=np.random.default_rng(0))
-    positives = Positives(*(axis.astype(np.int32) for axis in matrix.nonzero()), (50, 40))
+    rows, columns = (axis.astype(np.int32) for axis in matrix.nonzero())
+    positives = Positives(rows, columns, np.arange(len(rows)), (50, 40))
     ids = IdMap(np.arange(40))
     pairs = pd.DataFrame({"id": ids.ids, "token": "genre:A"})
     return Data(positives, token_features(ids, pairs, normalize=False))

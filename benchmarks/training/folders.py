@@ -56,7 +56,7 @@ def read(folder: Path, protocol: str | None) -> Data:
     split = (
         split_random(interactions, recipe.holdout_fraction, recipe.seed)
         if protocol == "random"
-        else split_leave_last(interactions, recipe.holdout_last)
+        else split_leave_last(interactions, recipe.holdout_last, recipe.seed)
     )
     return Data(split.train, items, split.test)
 

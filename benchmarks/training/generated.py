@@ -23,7 +23,7 @@ def movielens_25m(seed: int = 0) -> Data:
     """Log-normal activity, Zipf popularity that differs between groups, 8 tokens an item."""
     rng = np.random.default_rng(seed)
     rows, columns = _positives(rng)
-    return Data(Positives(rows, columns, (N_USERS, N_ITEMS)), _features(rng))
+    return Data(Positives(rows, columns, np.arange(len(rows)), (N_USERS, N_ITEMS)), _features(rng))
 
 
 def _positives(rng: np.random.Generator) -> tuple[Indices, Indices]:

@@ -68,7 +68,7 @@ def synth(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 42,
     as_json: Json = False,
 ) -> None:
-    """Write MovieLens-shaped CSVs of any size.
+    """Write MovieLens-shaped CSVs of any size, and attributes of their users.
 
     Example: recsvc synth synthetic --ratings 1000000
     """
@@ -80,7 +80,8 @@ def synth(
     else:
         display.print_line(
             f"{folder}: {summary.ratings:,} ratings and {summary.tags:,} tags of "
-            f"{summary.users:,} users for {summary.movies:,} movies."
+            f"{summary.users:,} users for {summary.movies:,} movies; "
+            f"users without ratings: {summary.newcomers:,}."
         )
 
 

@@ -46,6 +46,32 @@ def retrain_command(
         display.print_line(f"Run {report.run_id} {report.status}. {report.reason}")
 
 
+@app.command("audit")
+def audit_command(
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings of each kind.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Find out whether genres and tags help, by training with and without them, and store it.
+
+    Example: recsvc audit --seeds 5
+    """
+    from recsvc.pipeline.audit import audit
+    from recsvc.settings import Settings
+
+    settings = Settings.read()
+    records = [asdict(record) for record in audit(engine_at_head(settings), settings, seeds)]
+    if as_json:
+        display.print_json(records)
+        return
+    first = records[0]
+    display.print_line(
+        f"NDCG@{first['k']} of lightfm_hybrid, holdout: {first['protocol']}, "
+        f"{first['users']} users, {first['seeds']} seeds."
+    )
+    columns = ("feature", "compared_with", "value", "compared_value", "difference")
+    display.print_rows(records, (*columns, "ci_low", "ci_high"))
+
+
 @app.command("schedule")
 def schedule_command() -> None:
     """Retrain every night at RECSVC_SCHEDULE until stopped (exit 75 if that abandons a run).

@@ -8,7 +8,7 @@ import typer
 from recsvc.cli import display, spreadsheet
 from recsvc.cli.application import INT64, Csv, Json, Limit, MovieId, UserId, app, engine_at_head
 from recsvc.errors import UsageError
-from recsvc.vocabulary import ALL
+from recsvc.vocabulary import ALL, MODELS
 
 if TYPE_CHECKING:
     from recsvc.model.data.identifiers import IdMap
@@ -69,6 +69,8 @@ def _print_status(found: "Status") -> None:
         display.print_line(f"Write-ahead log: {display.megabytes(found.wal_bytes)}.")
     if last:
         display.print_line(f"Last run: {last['run_id']} {last['status']}. {last['error'] or ''}")
+        if last["protocol_reason"]:
+            display.print_line(last["protocol_reason"])
         if found.last_run_silent:
             display.print_line(
                 f"It has shown no sign of life since {display.shown(last['heartbeat_at'])}: the "
@@ -127,7 +129,7 @@ def metrics(
         return
     first = rows[0]
     display.print_line(f"Run {first['run_id']} ({first['status']}), holdout: {first['protocol']}.")
-    models = sorted({row["model"] for row in rows}, reverse=True)
+    models = sorted({row["model"] for row in rows}, key=MODELS.index, reverse=True)
     lines: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         key = (row["segment"], row["metric"], row["k"])

@@ -60,7 +60,7 @@ def _seen(interactions: Interactions, recipe: Recipe) -> Csr:
 
 def _similar(run: Run, interactions: Interactions, final: Fitted) -> Iterator[pd.DataFrame]:
     blocks = similar_items(
-        final.similarity_vectors(),
+        final.similarity,
         run.settings.similar_n,
         available=interactions.available,
         threads=run.settings.threads,

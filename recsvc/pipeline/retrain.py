@@ -1,18 +1,25 @@
 """The scheduled run: from rows in the database to recommendations that readers see."""
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from recsvc.errors import PublicationRefusedError, RecsvcError
-from recsvc.model.data.splits import all_positives, hold_out
+from recsvc.model.data.splits import all_positives
 from recsvc.model.recommenders.archive import Archive, Previous, from_bytes, to_bytes
-from recsvc.model.recommenders.recommender import Fitted, Recommender
-from recsvc.model.recommenders.registry import PUBLISHED_MODEL, LineupConfiguration, lineup
-from recsvc.pipeline.compare import evaluate_lineup, find_incumbent, pass_gate, settle
+from recsvc.model.recommenders.recommender import Description, Fitted, Recommender
+from recsvc.pipeline.audit import audit_if_due
+from recsvc.pipeline.compare import (
+    evaluate_lineup,
+    find_incumbent,
+    find_mark,
+    held_out,
+    pass_gate,
+    settle,
+)
 from recsvc.pipeline.load import TrainingData, load_training_data
 from recsvc.pipeline.monitoring import after_run
 from recsvc.pipeline.publish import prune_runs, publish_run, verify_lists, write_lists
@@ -106,19 +113,21 @@ def _retrain(run: Run, *, force: bool) -> RetrainReport:
             f"reaches RECSVC_POSITIVE_RATING ({run.settings.positive_rating:g}); "
             "`recsvc status` shows what is there."
         )
-    with run.phase("split") as phase:
-        split = hold_out(data.interactions, run.settings, run.settings.seed)
-        phase.rows = len(split.test.rows)
-    configuration = settle(run, data, split.train)
-    evaluations = evaluate_lineup(run, data, split, configuration)
-    incumbent = find_incumbent(run, data, split, published) if evaluations and published else None
-    decision = pass_gate(run, evaluations, incumbent, force=force)
-    del split, evaluations
-    final = _refit(run, data, configuration, published)
+    holdout = held_out(run, data)
+    configuration = settle(run, data, holdout.split.train)
+    judged = evaluate_lineup(run, data, holdout, configuration)
+    comparable = published if judged.evaluations else None
+    incumbent = find_incumbent(run, data, holdout, comparable) if comparable else None
+    mark = find_mark(run, holdout, incumbent)
+    decision = pass_gate(run, data, judged, incumbent, mark, force=force)
+    model, recommenders = judged.published(run.settings), judged.recommenders
+    del holdout, judged
+    final = _refit(run, data, recommenders, model, published)
     write_lists(run, data, final)
     verify_lists(run, data)
     reason = decision.reason if decision.passed else f"Forced: {decision.reason}"
     publish_run(run, reason)
+    audit_if_due(run, data)
     return RetrainReport(run.claim.run_id, PUBLISHED, reason)
 
 
@@ -165,31 +174,36 @@ def _same_run(run: Run, data: TrainingData) -> int | None:
 def _refit(
     run: Run,
     data: TrainingData,
-    configuration: LineupConfiguration,
+    recommenders: dict[str, Recommender],
+    model: str,
     published: sa.Row[Any] | None,
 ) -> Fitted:
     """Fit what is published on all positives, going on from the published run if that is set."""
     with run.phase("refit"):
-        recommenders = lineup(configuration)
-        previous = _previous(run, data, recommenders[PUBLISHED_MODEL], published)
+        previous = _previous(run, data, recommenders[model], published)
         positives = all_positives(data.interactions)
-        final = recommenders[PUBLISHED_MODEL].fit(
-            data.features.with_positives(positives), previous=previous
-        )
-        records = {
-            name: ModelRecord(name, **asdict(each.description))
-            for name, each in recommenders.items()
-        }
+        final = recommenders[model].fit(data.features.with_positives(positives), previous=previous)
+        records = {name: _record(name, each.description) for name, each in recommenders.items()}
         interactions = data.interactions
-        archive = Archive(PUBLISHED_MODEL, interactions.users, interactions.items, final.arrays())
-        records[PUBLISHED_MODEL] = ModelRecord(
-            PUBLISHED_MODEL,
-            **asdict(final.description),
+        archive = Archive(model, interactions.users, interactions.items, final.arrays())
+        records[model] = replace(
+            _record(model, final.description),
             warm_from=published.run_id if final.continued and published else None,
             arrays=to_bytes(archive),
         )
         run.record(record_models, list(records.values()))
     return final
+
+
+def _record(name: str, description: Description) -> ModelRecord:
+    weights = description.weights._asdict() if description.weights else {}
+    return ModelRecord(
+        model=name,
+        hyperparameters=description.hyperparameters,
+        seed=description.seed,
+        epochs=description.epochs,
+        **weights,
+    )
 
 
 def _previous(

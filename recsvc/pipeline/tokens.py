@@ -23,6 +23,7 @@ class TokenSource:
     """How the rows of a source table become tokens."""
 
     name: str  #: what the tokens are, in one word
+    prefix: str  #: what they begin with
     read: ReadTokens
 
 
@@ -43,8 +44,8 @@ def _attributes(database: Snapshot, _: FeatureConfiguration) -> pd.DataFrame:
     return token_pairs(features["user_id"], "", features["feature"])
 
 
-OF_MOVIES = (TokenSource("genres", _genres), TokenSource("tags", _tags))
-OF_USERS = (TokenSource("attributes", _attributes),)
+OF_MOVIES = (TokenSource("genres", "genre:", _genres), TokenSource("tags", "tag:", _tags))
+OF_USERS = (TokenSource("attributes", "", _attributes),)
 
 
 def read_tokens(

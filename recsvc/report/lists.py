@@ -6,12 +6,24 @@ from recsvc.report.blocks import Block, Section, Table
 from recsvc.report.wording import count, figure, percent
 from recsvc.store.reading.overview import Overview
 from recsvc.store.reading.samples import SampleMovie, SampleUser
-from recsvc.vocabulary import COLD_USER, HYBRID, POPULAR_ITEMS
+from recsvc.vocabulary import (
+    BLEND,
+    COLD_USER,
+    HYBRID,
+    LIGHTFM_CF,
+    NEIGHBOURS,
+    POPULAR_ITEMS,
+    RECENT_POPULAR,
+)
 
 SOURCES = {
     HYBRID: "from the model, by what the user rated",
     COLD_USER: "from the model, by attributes: the user liked nothing so far",
-    POPULAR_ITEMS: "what is popular: the user liked nothing so far and has no attributes",
+    BLEND: "from the model, from what goes with what the user liked last, and what is popular now",
+    LIGHTFM_CF: "from the model without features, by what the user rated",
+    NEIGHBOURS: "what goes with what the user liked last",
+    RECENT_POPULAR: "what is popular now",
+    POPULAR_ITEMS: "what is popular",
 }
 
 

@@ -44,7 +44,10 @@ def sections(found: Overview) -> Iterator[Section]:
     """Yield what is known of quality; nothing before the first evaluation."""
     if found.measured:
         by_key = {_key(row): row for row in found.measured}
-        yield Section("lineup", "Quality of the line-up", list(_lineup(found.measured[0], by_key)))
+        run_id = found.measured[0]["run_id"]
+        run = next((row for row in found.runs if row["run_id"] == run_id), None)
+        lineup = list(_lineup(found.measured[0], run, by_key))
+        yield Section("lineup", "Quality of the line-up", lineup)
     if found.nights:
         yield Section("nights", "Quality across the nights", list(_nights(found.nights)))
     if found.measured:
@@ -75,11 +78,14 @@ def _bars(rows: Iterable[Row | None]) -> list[Bar]:
     ]
 
 
-def _lineup(run: Row, by_key: dict[Key, Row]) -> Iterator[Block]:
+def _lineup(first: Row, run: Row | None, by_key: dict[Key, Row]) -> Iterator[Block]:
+    model = f" Its lists are those of `{run['model']}`." if run and run["model"] else ""
     yield Text(
-        f"Run {run['run_id']} ({run['status']}), on a holdout made by `{run['protocol']}`. "
-        "Lines across the bars are 95 % confidence intervals; higher is better."
+        f"Run {first['run_id']} ({first['status']}), on a holdout made by `{first['protocol']}`."
+        f"{model} Lines across the bars are 95 % confidence intervals; higher is better."
     )
+    if run and run["protocol_reason"]:
+        yield Text(run["protocol_reason"])
     yield Picture(
         "lineup-chart",
         f"Quality of each model, at {GATE_K}",
@@ -107,11 +113,12 @@ def _title(name: str, k: int | None) -> str:
 
 
 def _nights(rows: list[Row]) -> Iterator[Block]:
+    rows = [row for row in rows if row["protocol"] == rows[-1]["protocol"]]
     runs = list(dict.fromkeys(row["run_id"] for row in rows))
     places = {run_id: place for place, run_id in enumerate(runs)}
     series: dict[str, list[Point]] = {}
     for model in MODELS:
-        with_ends = model == MODELS[0]  # of all three they would hide each other
+        with_ends = model == MODELS[0]  # of all they would hide each other
         points = [
             Point(
                 places[row["run_id"]],
@@ -149,11 +156,11 @@ def _nights(rows: list[Row]) -> Iterator[Block]:
 
 def _segments(by_key: dict[Key, Row]) -> Iterator[Block]:
     yield Text(
-        "`activity` is how much a user rated; `popularity` is how often a movie was rated, and "
-        "there only the movies of the segment count."
+        "`activity` is how much a user rated, and attributes are those of users; `popularity` is "
+        "how often a movie was rated: there, and by `genre`, only the movies of the segment count."
     )
     known = sorted({segment for segment, metric, _, _ in by_key if metric == GATE_METRIC} - {ALL})
-    order = ("low", "medium", "high", "head", "mid", "tail", "cold")
+    order = ("none", "low", "medium", "high", "head", "mid", "tail", "cold")
     known.sort(key=lambda name: _place(name.partition(":")[2], order))
     rows = []
     for segment in sorted(known, key=lambda name: name.partition(":")[0]):

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 import typer
 
 from recsvc.cli import main as cli
+from recsvc.vocabulary import MODELS
 from tests import taste
 from tests.cli.passwords import CANARY, ENCODED, leaks
 from tests.commands import Commands, Outcome
@@ -62,7 +63,10 @@ class TestFirstSteps:
         assert made.json["ratings"] == 500
         recsvc("db", "upgrade")
         report = recsvc("ingest", tmp_path / "made", "--json").json
-        assert {row["file"]: row["inserted"] for row in report["files"]}["ratings.csv"] == 500
+        inserted = {row["file"]: row["inserted"] for row in report["files"]}
+        assert inserted["ratings.csv"] == 500
+        assert inserted["users.csv"] == made.json["users"] + made.json["newcomers"]
+        assert report["rejects"] == []
 
     def test_whoever_stops_what_follows_an_ingest_has_read_that_all_is_there(
         self, recsvc: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -103,7 +107,7 @@ class TestReading:
 
     @pytest.mark.parametrize(
         ("user", "source"),
-        [(5, "hybrid"), (taste.LISTED, "cold_user"), (taste.BLANK, "popular")],
+        [(5, "hybrid"), (taste.LISTED, "cold_user"), (taste.BLANK, "recent_popular")],
     )
     def test_explain_adds_up_to_the_score_that_recommend_shows(
         self, shown: Commands, user: int, source: str
@@ -120,7 +124,7 @@ class TestReading:
     def test_metrics(self, shown: Commands) -> None:
         rows = shown("metrics", "--json").json
         assert {row["segment"] for row in rows} == {"all"}
-        assert {row["model"] for row in rows} == {"popular", "lightfm_cf", "lightfm_hybrid"}
+        assert {row["model"] for row in rows} == set(MODELS)
         table = shown("metrics", "--segment", "popularity:head").out
         assert table.startswith("Run 1 (published), holdout: leave_last.")
         assert "popularity:head" in table

@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import itertools
 import re
 from pathlib import Path
@@ -7,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recsvc.datasets.synthetic.attributes import ATTRIBUTES
 from recsvc.datasets.synthetic.dataset import SyntheticSummary, proportions, write_synthetic
 from recsvc.datasets.synthetic.population import FIRST_SECOND, LAST_SECOND, allocate
 from recsvc.datasets.synthetic.words import TASTES
 from recsvc.errors import UsageError
 
-NAMES = ["links.csv", "movies.csv", "ratings.csv", "tags.csv"]
+NAMES = ["links.csv", "movies.csv", "ratings.csv", "tags.csv", "users.csv"]
+WITH_SIGNAL, NOISE = ["age", "gender", "occupation"], ["newsletter", "region"]
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +48,29 @@ def tags(summary: SyntheticSummary, folder: Path) -> pd.DataFrame:
     return frame
 
 
+@pytest.fixture(scope="module")
+def users(summary: SyntheticSummary, folder: Path) -> pd.DataFrame:
+    frame = read_users(folder)
+    assert len(frame) == summary.users + summary.newcomers
+    return frame
+
+
+def read_users(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "users.csv", keep_default_na=False)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_the_four_files_have_the_headers_of_movielens(summary: SyntheticSummary) -> None:
+def test_the_files_have_the_headers_of_movielens(summary: SyntheticSummary) -> None:
     first_lines = {path.name: path.read_text().splitlines()[0] for path in summary.files}
     assert first_lines == {
         "links.csv": "movieId,imdbId,tmdbId",
         "movies.csv": "movieId,title,genres",
         "ratings.csv": "userId,movieId,rating,timestamp",
         "tags.csv": "userId,movieId,tag,timestamp",
+        "users.csv": "userId,age,gender,occupation,newsletter,region",
     }
 
 
@@ -90,6 +105,31 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path: 
     assert contents(tmp_path / "a")["ratings.csv"] != contents(tmp_path / "c")["ratings.csv"]
 
 
+def test_the_files_of_a_seed_stay_the_same_bytes(tmp_path: Path) -> None:
+    """Figures on synthetic data are compared across versions."""
+    write_synthetic(tmp_path, ratings=3_000, seed=7)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents(tmp_path).items()}
+    assert {name: digest[:16] for name, digest in digests.items()} == {
+        "links.csv": "22db93e0b2589667",
+        "movies.csv": "b94d3fa3d01e4d73",
+        "ratings.csv": "0c0130a7affbd8c1",
+        "tags.csv": "0fef2bc9a7515817",
+        "users.csv": "e7f75733ad8e4433",
+    }
+
+
+def test_other_attributes_and_more_newcomers_leave_the_other_files_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_synthetic(tmp_path / "a", ratings=3_000, seed=7)
+    for module in ("attributes", "dataset"):
+        monkeypatch.setattr(f"recsvc.datasets.synthetic.{module}.ATTRIBUTES", ATTRIBUTES[:1])
+    monkeypatch.setattr("recsvc.datasets.synthetic.dataset._NEWCOMER_RATE", 0.5)
+    write_synthetic(tmp_path / "b", ratings=3_000, seed=7)
+    before, after = contents(tmp_path / "a"), contents(tmp_path / "b")
+    assert {name for name in NAMES if before[name] != after[name]} == {"users.csv"}
+
+
 def test_several_blocks_make_one_sorted_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +142,19 @@ def test_several_blocks_make_one_sorted_whole(
     assert reports[-1] == len(frame) == 5_000
     assert frame["userId"].is_monotonic_increasing
     assert frame["userId"].max() == summary.users
+    assert read_users(tmp_path)["userId"].tolist() == list(
+        range(1, summary.users + summary.newcomers + 1)
+    )
+
+
+def test_newcomers_come_in_blocks_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recsvc.datasets.synthetic.dataset._NEWCOMER_RATE", 0.5)
+    monkeypatch.setattr("recsvc.datasets.synthetic.ratings._BLOCK_NEWCOMERS", 7)
+    summary = write_synthetic(tmp_path, ratings=3_000, seed=1)
+    assert summary.newcomers == summary.users // 2
+    newcomers = read_users(tmp_path).drop(columns="userId").to_numpy()[summary.users :]
+    assert len(newcomers) == summary.newcomers
+    assert (newcomers[:7] != newcomers[7:14]).any()
 
 
 def test_the_rating_scale_is_used_as_in_movielens(ratings: pd.DataFrame) -> None:
@@ -192,6 +245,92 @@ def test_tags_tell_about_genres(tags: pd.DataFrame, movies: pd.DataFrame) -> Non
     words = "|".join(next(taste for taste in TASTES if taste.genres == ("Horror",)).tags)
     tagged = tags["movieId"][tags["tag"].str.contains(words, case=False)]
     assert horror.loc[tagged].mean() > 3 * horror.mean()
+
+
+def test_whoever_rated_is_listed_and_the_last_few_users_rated_nothing(
+    summary: SyntheticSummary, users: pd.DataFrame, ratings: pd.DataFrame
+) -> None:
+    assert users["userId"].tolist() == list(range(1, len(users) + 1))
+    newcomers = set(users["userId"]) - set(ratings["userId"])
+    assert newcomers == set(users["userId"].tail(summary.newcomers))
+    assert len(newcomers) == round(summary.users / 100)
+
+
+@pytest.mark.parametrize("count", [1, 40, 2_500])
+def test_however_small_a_set_is_it_has_a_newcomer(tmp_path: Path, count: int) -> None:
+    summary = write_synthetic(tmp_path, ratings=count, seed=0)
+    assert summary.newcomers == 1
+    assert len(read_users(tmp_path)) == summary.users + 1
+
+
+def test_every_value_of_an_attribute_occurs_and_a_few_cells_are_empty(users: pd.DataFrame) -> None:
+    for attribute in ATTRIBUTES:
+        assert set(users[attribute.name]) == {*attribute.frequencies, ""}
+    empty = (users.drop(columns="userId") == "").to_numpy().mean()
+    assert empty == pytest.approx(0.05, abs=0.02)
+
+
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("synthetic") / "200k"
+    write_synthetic(folder, ratings=200_000, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def attributes(larger: Path) -> pd.DataFrame:
+    """Of the users who rated, in the order of their ids."""
+    users = read_users(larger).set_index("userId")
+    return users.loc[pd.read_csv(larger / "ratings.csv")["userId"].unique()]
+
+
+@pytest.fixture(scope="module")
+def profiles(larger: Path) -> np.ndarray:
+    """The same users' shares of genres among what they rated, each genre scaled."""
+    ratings = pd.read_csv(larger / "ratings.csv")
+    genres = pd.read_csv(larger / "movies.csv").set_index("movieId")["genres"].str.get_dummies()
+    rated = genres.loc[ratings["movieId"]].set_axis(ratings["userId"]).groupby(level=0).mean()
+    return ((rated - rated.mean()) / rated.std()).to_numpy()
+
+
+def explained(profiles: np.ndarray, values: np.ndarray) -> float:
+    """Share of the profiles' variance between users with different values."""
+    groups = [profiles[values == value] for value in np.unique(values)]
+    return sum(len(g) * float((g.mean(axis=0) ** 2).sum()) for g in groups) / profiles.size
+
+
+def explained_by_chance(profiles: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of the same share when values are dealt out anew."""
+    rng = np.random.default_rng(0)
+    shares = [explained(profiles, rng.permutation(values)) for _ in range(100)]
+    return float(np.mean(shares)), float(np.std(shares))
+
+
+@pytest.mark.parametrize("name", WITH_SIGNAL)
+def test_attributes_with_signal_go_with_what_users_rate_but_do_not_decide_it(
+    attributes: pd.DataFrame, profiles: np.ndarray, name: str
+) -> None:
+    values = attributes[name].to_numpy()
+    mean, deviation = explained_by_chance(profiles, values)
+    assert mean + 6 * deviation < explained(profiles, values) < 0.1
+
+
+@pytest.mark.parametrize("name", NOISE)
+def test_noise_goes_with_nothing(attributes: pd.DataFrame, profiles: np.ndarray, name: str) -> None:
+    values = attributes[name].to_numpy()
+    mean, deviation = explained_by_chance(profiles, values)
+    assert explained(profiles, values) < mean + 4 * deviation
+
+
+def test_occupation_tells_less_than_age_and_gender(
+    attributes: pd.DataFrame, profiles: np.ndarray
+) -> None:
+    beyond_chance = {
+        name: explained(profiles, values) - explained_by_chance(profiles, values)[0]
+        for name in WITH_SIGNAL
+        for values in [attributes[name].to_numpy()]
+    }
+    assert min(beyond_chance, key=beyond_chance.__getitem__) == "occupation"
 
 
 def hits_at_20(scores: np.ndarray, seen: np.ndarray, wanted: np.ndarray) -> int:

@@ -68,6 +68,7 @@ def test_a_refusal_is_logged_with_its_reason_and_told_to_the_monitor(
 ) -> None:
     monkeypatch.setenv("RECSVC_POSITIVE_RATING", "5")
     monkeypatch.setenv("RECSVC_EPOCHS", "1")
+    monkeypatch.setenv("RECSVC_PUBLISH", "lightfm_cf")
     monkeypatch.setenv("RECSVC_LEARNING_RATE", "1e-9")
     lines = _logged(capsys, "retrain")
     (end,) = [line for line in lines if line["message"] == "run ends"]

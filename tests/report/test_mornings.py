@@ -18,7 +18,7 @@ def _refused(engine: sa.Engine) -> None:
     reason = "lightfm_hybrid does not beat popular in NDCG@10: difference -0.0185."
     interval = {"mean": -0.0185, "ci_low": -0.027, "ci_high": -0.0099}
     gate = {"passed": False, "reason": reason, "comparisons": {"popular": interval}}
-    record_gate(engine, claim, gate | {"forced": False})
+    record_gate(engine, claim, "lightfm_hybrid", gate | {"forced": False})
     finish_run(engine, claim, "refused", f"Run 1 is not published. {reason}")
 
 
@@ -117,7 +117,7 @@ class TestMornings:
     def test_a_publication_against_the_gate_is_told(self, engine: sa.Engine) -> None:
         claim = _claimed(engine)
         gate = {"passed": False, "reason": "worse", "comparisons": {}, "forced": True}
-        record_gate(engine, claim, gate)
+        record_gate(engine, claim, "blend", gate)
         publish(engine, claim, "Forced: worse")
         text = _state(engine)
         assert "Have a look. Readers see run 1, published by force" in text

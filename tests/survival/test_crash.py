@@ -23,6 +23,7 @@ from recsvc.settings import Settings
 from recsvc.store.contract.tables import runs
 from recsvc.store.database.engine import open_engine
 from recsvc.store.database.transactions import reading, writing
+from recsvc.vocabulary import MODELS
 from tests.databases import PostgresDatabase, is_sqlite
 from tests.forkserver import is_killed
 from tests.outputs import LEFTOVERS
@@ -196,6 +197,12 @@ def _killed(job: str, settings: Settings, folder: Path, name: str) -> None:
     assert is_killed(fall_by_kill, job, settings, folder, name), f"{name} was not passed"
 
 
+def _telling(names: list[str]) -> list[str]:
+    """Leave out models between the first and the last, which are treated as these are."""
+    between = [f":{model}:" for model in MODELS[1:-1]]
+    return [name for name in names if not any(model in name for model in between)]
+
+
 FALLS = {"exception": fall_by_exception, "SIGKILL": _killed}
 
 
@@ -205,7 +212,7 @@ def test_a_retrain_that_falls_at_any_checkpoint_leaves_old_or_new_and_can_be_rep
 ) -> None:
     with prepared.copy() as url:
         before = seen_by_readers(url)
-        names = passed_checkpoints("retrain", settings_for(url), prepared.folder)
+        names = _telling(passed_checkpoints("retrain", settings_for(url), prepared.folder))
         after = seen_by_readers(url)
     complete = sum(len(row) == 5 for row in before)
     assert before != after

@@ -97,7 +97,7 @@ WRITES: dict[str, Callable[[sa.Engine, Claim], object]] = {
     "publish": lambda engine, late: publish(engine, late, "late"),
     "finish": lambda engine, late: ledger.finish_run(engine, late, "failed", "late"),
     "data": lambda engine, late: ledger.record_data(engine, late, READ),
-    "gate": lambda engine, late: ledger.record_gate(engine, late, {"passed": True}),
+    "gate": lambda engine, late: ledger.record_gate(engine, late, "blend", {"passed": True}),
     "models": lambda engine, late: results.record_models(engine, late, [MODEL]),
     "metrics": lambda engine, late: results.record_metrics(engine, late, [METRIC]),
     "user metrics": lambda engine, late: results.record_user_metrics(engine, late, USER_METRIC),

@@ -1,10 +1,11 @@
-"""Write a synthetic MovieLens: ratings.csv, movies.csv, tags.csv and links.csv of any size.
+"""Write a synthetic MovieLens of any size: ratings, movies, tags, links, and users' attributes.
 
 The proportions of users, movies and tags follow ml-latest-small (100,836 ratings) and MovieLens
 25M (25,000,095 ratings), interpolated between them on logarithmic scales.
 """
 
 import csv
+import itertools
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from recsvc.datasets.synthetic.attributes import ATTRIBUTES, AttributeSampler
 from recsvc.datasets.synthetic.catalogue import (
     Catalogue,
     genre_labels,
@@ -26,10 +28,10 @@ from recsvc.datasets.synthetic.catalogue import (
 from recsvc.datasets.synthetic.population import MIN_ACTIVITY, make_population
 from recsvc.datasets.synthetic.ratings import RatingBlock, RatingSampler, TagBlock
 from recsvc.errors import UsageError
-from recsvc.runtime.arrays import Int64
+from recsvc.runtime.arrays import Float64, Int64
 
 #: Moved into place in this order: the files that an ingest requires come last.
-FILES: Final = ("links.csv", "tags.csv", "movies.csv", "ratings.csv")
+FILES: Final = ("links.csv", "users.csv", "tags.csv", "movies.csv", "ratings.csv")
 
 _RATINGS_SCHEMA: Final = pa.schema(
     [
@@ -47,6 +49,7 @@ _LARGE_RATINGS: Final = 25_000_095
 _LARGE: Final = (162_541, 62_423, 1_093_360)
 _POWERS_BELOW_SMALL: Final = (0.75, 0.6)
 _MOVIES_PER_RATING_OF_A_USER: Final = 6
+_NEWCOMER_RATE: Final = 0.01
 #: How often a tag is written plainly, in capitals, padded with spaces.
 _TAG_SPELLINGS: Final = (0.96, 0.02, 0.02)
 
@@ -58,6 +61,7 @@ class Proportions:
     users: int  #: all of them rate
     movies: int  #: the least popular of them nobody rates
     tags: int  #: aimed at; a few draws repeat and are dropped
+    newcomers: int  #: users beyond these, who rate nothing
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ class SyntheticSummary:
     movies: int  #: rows of movies.csv and links.csv
     ratings: int  #: rows of ratings.csv
     tags: int  #: rows of tags.csv
-    files: tuple[Path, ...]  #: the four files, in alphabetical order
+    newcomers: int  #: users who are in users.csv alone; their ids follow those of all others
+    files: tuple[Path, ...]  #: in alphabetical order
 
 
 def proportions(ratings: int) -> Proportions:
@@ -78,11 +83,11 @@ def proportions(ratings: int) -> Proportions:
     still have several users.
 
     >>> proportions(100_836)
-    Proportions(users=610, movies=9742, tags=3683)
+    Proportions(users=610, movies=9742, tags=3683, newcomers=6)
     >>> proportions(25_000_095)
-    Proportions(users=162541, movies=62423, tags=1093360)
+    Proportions(users=162541, movies=62423, tags=1093360, newcomers=1625)
     >>> proportions(2_000)
-    Proportions(users=32, movies=927, tags=64)
+    Proportions(users=32, movies=927, tags=64, newcomers=1)
     """
     ratio = ratings / _SMALL_RATINGS
     users_power, movies_power, tags_power = (
@@ -97,7 +102,8 @@ def proportions(ratings: int) -> Proportions:
     )
     n_users = max(1, min(round(users), ratings // MIN_ACTIVITY))
     least_movies = _MOVIES_PER_RATING_OF_A_USER * -(-ratings // n_users)
-    return Proportions(n_users, max(round(movies), least_movies), round(tags))
+    newcomers = max(1, round(_NEWCOMER_RATE * n_users))
+    return Proportions(n_users, max(round(movies), least_movies), round(tags), newcomers)
 
 
 def write_synthetic(
@@ -107,7 +113,7 @@ def write_synthetic(
     seed: int,
     on_progress: Callable[[int], None] | None = None,
 ) -> SyntheticSummary:
-    """Write exactly ``ratings`` ratings with movies, tags and links into ``directory``.
+    """Write exactly ``ratings`` ratings with movies, tags, links and users into ``directory``.
 
     The same ``ratings`` and ``seed`` give the same bytes. The files appear under their names only
     when all are complete. Memory stays bounded by one block of users and the catalogue.
@@ -141,6 +147,8 @@ def write_synthetic(
     with tempfile.TemporaryDirectory(prefix=".synthetic-", dir=directory) as scratch:
         work = Path(scratch)
         _write_catalogue(work, catalogue, rng)
+        attributes = AttributeSampler(np.random.default_rng((seed, 3)))
+        _write_users(work, attributes, sampler.leanings(sizes.newcomers))
         tags = _write_events(
             work, catalogue, sampler, np.random.default_rng((seed, 2)), on_progress
         )
@@ -148,7 +156,7 @@ def write_synthetic(
         for name in FILES:
             (work / name).rename(directory / name)
     files = tuple(directory / name for name in sorted(FILES))
-    return SyntheticSummary(sizes.users, sizes.movies, ratings, tags, files)
+    return SyntheticSummary(sizes.users, sizes.movies, ratings, tags, sizes.newcomers, files)
 
 
 def _refuse_occupied(directory: Path) -> None:
@@ -168,6 +176,16 @@ def _write_catalogue(work: Path, catalogue: Catalogue, rng: np.random.Generator)
     imdb, tmdb = links(rng, catalogue)
     rows = zip(movie_ids, imdb, tmdb, strict=True)
     _write_csv(work / "links.csv", ("movieId", "imdbId", "tmdbId"), rows)
+
+
+def _write_users(work: Path, attributes: AttributeSampler, leanings: Iterable[Float64]) -> None:
+    user_ids = itertools.count(1)
+    rows = (
+        (next(user_ids), *values)
+        for block in leanings
+        for values in zip(*attributes.columns(block), strict=True)
+    )
+    _write_csv(work / "users.csv", ("userId", *(each.name for each in ATTRIBUTES)), rows)
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

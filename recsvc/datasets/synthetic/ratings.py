@@ -13,10 +13,11 @@ from typing import Final
 import numpy as np
 
 from recsvc.datasets.synthetic.catalogue import N_TASTES, TAGS_PER_MOVIE, Catalogue
-from recsvc.datasets.synthetic.population import Population, rating_times
+from recsvc.datasets.synthetic.population import MIN_ACTIVITY, Population, rating_times
 from recsvc.runtime.arrays import Float32, Float64, Int64
 
 _BLOCK_ROWS: Final = 250_000
+_BLOCK_NEWCOMERS: Final = _BLOCK_ROWS // MIN_ACTIVITY
 _MAX_ROUNDS: Final = 6
 _LEAST_SPREAD: Final = 0.1
 _FIRST_TAG_RATE: Final = 0.2
@@ -76,10 +77,27 @@ class RatingSampler:
 
     def blocks(self) -> Iterator[tuple[RatingBlock, TagBlock]]:
         """Yield all users in order, in blocks of whole users."""
+        for rng, start, stop in self._spans():
+            yield self._block(rng, start, stop)
+
+    def leanings(self, newcomers: int) -> Iterator[Float64]:
+        """Yield how far users' tastes are from everybody's, in standard deviations of each taste.
+
+        Blocks of shape ``(n, N_TASTES)``: first all users in order, then ``newcomers`` more, who
+        rate nothing.
+        """
+        for rng, start, stop in self._spans():
+            yield self._leanings(rng, stop - start)
+        rng = np.random.default_rng((self._seed, 4))
+        for start in range(0, newcomers, _BLOCK_NEWCOMERS):
+            yield self._leanings(rng, min(_BLOCK_NEWCOMERS, newcomers - start))
+
+    def _spans(self) -> Iterator[tuple[np.random.Generator, int, int]]:
+        """Yield what each block is drawn from, its tastes first, and which users it has."""
         start, number = 0, 0
         while start < self._ends.size:
             stop = self._block_end(start)
-            yield self._block(np.random.default_rng((self._seed, 1, number)), start, stop)
+            yield np.random.default_rng((self._seed, 1, number)), start, stop
             start, number = stop, number + 1
 
     def _calibrate(self) -> tuple[Float64, Float64]:
@@ -103,6 +121,12 @@ class RatingSampler:
         own /= own.sum(axis=1, keepdims=True)
         mixtures = (1.0 - _MAINSTREAM) * own + _MAINSTREAM * self._taste_mass
         return np.asarray(mixtures, np.float32)
+
+    def _leanings(self, rng: np.random.Generator, users: int) -> Float64:
+        """Center and scale mixtures by the moments of the Dirichlet distribution they come from."""
+        variance = self._taste_mass * (1.0 - self._taste_mass) / (_TASTE_CONCENTRATION + 1.0)
+        spread = (1.0 - _MAINSTREAM) * np.sqrt(variance)
+        return np.asarray((self._mixtures(rng, users) - self._taste_mass) / spread)
 
     def _affinity(self, mixtures: Float32, users: Int64, movies: Int64) -> Float32:
         """Log of how much more likely than average the user is to choose the movie."""

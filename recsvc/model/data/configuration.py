@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from recsvc.vocabulary import LEAVE_LAST, ProtocolName
+from recsvc.vocabulary import LAST_DAY, RATED, MaskName, ProtocolName
 
 MANY = 1_000_000  # more than anybody wants, and still a number for every library underneath
 
@@ -48,13 +48,20 @@ class HoldoutConfiguration(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     protocol: ProtocolName = Field(
-        LEAVE_LAST,
-        description="How the holdout is made: `random`, `leave_last` (each user's last positives) "
-        "or `temporal` (one cut in time)",
+        LAST_DAY,
+        description="How the holdout is made: `last_day` (each user's last active day), "
+        "`leave_last` (each user's last positives), `temporal` (one cut in time) or `random`; "
+        "where times say nothing, `random` stands in for the others",
     )
     holdout_fraction: float = Field(
         0.2, gt=0, lt=1, description="Share of positives held out by `random` and `temporal`"
     )
     holdout_last: int = Field(
         5, ge=1, le=MANY, description="Positives held out for each user by `leave_last`"
+    )
+    mask: MaskName = Field(
+        RATED,
+        description="What lists that are judged leave out: all that was `rated` until then, as "
+        "published lists do, or positives of `training` only, as `lightfm.evaluation` does",
+        json_schema_extra=EXPERT,
     )

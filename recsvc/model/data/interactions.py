@@ -32,6 +32,7 @@ class Interactions:
     items: IdMap
     available: Mask  #: shape ``(n_items,)``: whether it may be recommended
     rated: Csr  #: shape ``(n_users, n_items)``, bool: anything rated
+    rated_times: Int64  #: Unix seconds, aligned with ``rated.data``
     positives: Csr  #: same shape, float32 ones: what models learn from
     positive_times: Int64  #: Unix seconds, aligned with ``positives.data``
 
@@ -49,9 +50,9 @@ class Interactions:
             self.available,
             self.rated.indptr,
             self.rated.indices,
+            self.rated_times,
             self.positives.indptr,
             self.positives.indices,
-            self.positive_times,
         ):
             digest.update(np.ascontiguousarray(array).view(np.uint8).data)
         return digest.hexdigest()
@@ -85,6 +86,7 @@ def build_interactions(
         items=items,
         available=available,
         rated=_csr(rows, columns, shape, np.dtype(np.bool_)),
+        rated_times=times,
         positives=_csr(rows[positive], columns[positive], shape, np.dtype(np.float32)),
         positive_times=times[positive],
     )

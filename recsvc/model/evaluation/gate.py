@@ -1,7 +1,8 @@
 """The decision whether a new model may replace what readers have."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,10 @@ from scipy import stats
 from recsvc.runtime.arrays import Float64
 from recsvc.vocabulary import GATE_K, GATE_METRIC, LIGHTFM_HYBRID, POPULAR
 
+Z = NormalDist().inv_cdf(0.975)  #: for 95 % confidence intervals
+
 RESAMPLES = 1_000
+AT_ONCE = 2**20  #: values that are resampled at once: users may be many
 _METRIC = f"{GATE_METRIC.upper()}@{GATE_K}"
 FEWEST_USERS = 2  # the mean of a single user has no interval
 
@@ -85,7 +89,7 @@ def _bootstrapped(samples: list[Float64], statistic: Callable[..., Any], seed: i
         samples,
         statistic,
         n_resamples=RESAMPLES,
-        batch=1,  # a resample at a time: users may be many
+        batch=max(1, AT_ONCE // max(map(len, samples))),
         method="percentile",
         rng=np.random.default_rng(seed),
     )
@@ -102,48 +106,115 @@ class Incumbent:
     stored: Float64 | None  #: else the figures of the run itself, for its own users
 
 
-def decide(
-    hybrid: Float64, popular: Float64, incumbent: Incumbent | None, *, tolerance: float, seed: int
-) -> Decision:
-    """Require that the hybrid beats ``popular`` and is not worse than what is in service.
+@dataclass(frozen=True)
+class Mark:
+    """What the best of the runs published lately achieved, for its own users."""
 
-    "Beats" and "worse" are meant beyond what the choice of users explains: the whole interval lies
-    above 0, or below 0 (below ``-tolerance`` where the users are not the same).
+    run_id: int
+    mean: float
+    error: float  #: standard error of the mean
+
+
+def best_of(figures: Mapping[str, Float64]) -> str:
+    """Return the model to publish: the one whose mean has the largest lower bound.
+
+    The lower bound is that of the 95 % interval of the mean, by the normal approximation; the
+    models are judged by the same users. Equal ones: the first.
 
     Args:
-        hybrid: shape ``(users,)``, NDCG@10 of the hybrid for each user with held-out positives.
-        popular: the same users, the baseline.
+        figures: NDCG@10 of each model for each user, shape ``(users,)``, the simplest model first.
+    """
+    return max(figures, key=lambda name: _lower_bound(figures[name]))
+
+
+def _lower_bound(values: Float64) -> float:
+    if len(values) < FEWEST_USERS:
+        return -np.inf
+    return float(values.mean() - Z * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def decide(
+    figures: Mapping[str, Float64],
+    model: str,
+    incumbent: Incumbent | None,
+    mark: Mark | None = None,
+    *,
+    named: bool = False,
+    tolerance: float,
+    seed: int,
+) -> Decision:
+    """Require that what is to be published is not worse than what was published lately.
+
+    "Worse" is meant beyond what the choice of users explains: the whole interval of the difference
+    lies below 0. Where the data are not the same, a run may lose the tolerance, against the run in
+    service and against the best of the last ones, so that small losses do not add up.
+
+    Args:
+        figures: NDCG@10 of each model for each user with held-out positives, the same users.
+        model: which of them is to be published.
         incumbent: what is in service, if anything is.
+        mark: the best of the runs published lately, where it is another one.
+        named: whether the model is a choice of the settings, and not the best of the line-up: then
+            it must beat ``popular`` beyond chance.
         tolerance: what a run may lose on other data.
         seed: of the resampling.
     """
-    if len(hybrid) < FEWEST_USERS:
-        reason = f"There is no holdout to judge by: {len(hybrid)} users have enough positives."
+    ours = figures.get(model, np.empty(0))
+    if len(ours) < FEWEST_USERS:
+        reason = f"There is no holdout to judge by: {len(ours)} users have enough positives."
         return Decision(passed=False, reason=reason, comparisons={})
-    interval = paired_difference(hybrid, popular, seed)
-    comparisons = {POPULAR: interval}
-    if interval.low <= 0:
-        reason = f"{LIGHTFM_HYBRID} does not beat {POPULAR} in {_METRIC}: difference {interval}."
+    comparisons = {
+        name: paired_difference(ours, theirs, seed)
+        for name, theirs in figures.items()
+        if name != model
+    }
+    if named and model != POPULAR and comparisons[POPULAR].low <= 0:
+        difference = comparisons[POPULAR]
+        reason = f"{model} does not beat {POPULAR} in {_METRIC}: difference {difference}."
         return Decision(passed=False, reason=reason, comparisons=comparisons)
-    reason = f"{LIGHTFM_HYBRID} beats {POPULAR} in {_METRIC}: difference {interval}"
-    if incumbent is None:
-        return Decision(passed=True, reason=f"{reason}.", comparisons=comparisons)
-    name = f"run {incumbent.run_id}"
-    compared, limit = _against(hybrid, incumbent, tolerance, seed)
-    if compared is None:
-        return Decision(passed=True, reason=f"{reason}.", comparisons=comparisons)
-    comparisons[name] = compared
-    passed = compared.high >= limit
-    verdict = "holds its own against" if passed else "but is worse than"
-    return Decision(passed, f"{reason}, {verdict} {name}: {compared}.", comparisons)
+    clauses = [_standing(model, comparisons, named=named)]
+    passed = True
+    for name, interval, allowed in _rivals(ours, incumbent, mark, tolerance, seed):
+        comparisons[name] = interval
+        bad = interval.mean < -allowed and interval.high < 0
+        passed = passed and not bad
+        clauses.append(_verdict(name, interval, allowed, bad=bad))
+    return Decision(passed, f"{', '.join(clauses)}.", comparisons)
 
 
-def _against(
-    hybrid: Float64, incumbent: Incumbent, tolerance: float, seed: int
-) -> tuple[Interval | None, float]:
-    """Return the difference to the published run, and what its upper end must reach."""
-    if incumbent.paired is not None:
-        return paired_difference(hybrid, incumbent.paired, seed), 0.0
-    if incumbent.stored is not None and len(incumbent.stored):
-        return two_sample_difference(hybrid, incumbent.stored, seed), -tolerance
-    return None, 0.0
+def _standing(model: str, comparisons: Mapping[str, Interval], *, named: bool) -> str:
+    """Say which model it is and how it compares with the one that it is measured against."""
+    against = POPULAR if model != POPULAR else LIGHTFM_HYBRID
+    if against not in comparisons:
+        return f"{model} is published"
+    interval = comparisons[against]
+    if interval.low > 0:
+        beats = f"{model} beats {against} in {_METRIC}: difference {interval}"
+        return beats if named else f"{beats}, the best of the line-up"
+    return f"{model} is the best of the line-up in {_METRIC}: difference to {against} {interval}"
+
+
+def _rivals(
+    ours: Float64, incumbent: Incumbent | None, mark: Mark | None, tolerance: float, seed: int
+) -> Iterator[tuple[str, Interval, float]]:
+    """Yield what was published: its name, the difference to it, and what may be lost."""
+    if incumbent is not None:
+        name = f"run {incumbent.run_id}"
+        if incumbent.paired is not None:
+            yield name, paired_difference(ours, incumbent.paired, seed), 0.0
+        elif incumbent.stored is not None and len(incumbent.stored):
+            yield name, two_sample_difference(ours, incumbent.stored, seed), tolerance
+    if mark is not None:
+        difference = float(ours.mean()) - mark.mean
+        half = Z * float(np.hypot(ours.std(ddof=1) / np.sqrt(len(ours)), mark.error))
+        interval = Interval(difference, difference - half, difference + half)
+        yield f"run {mark.run_id}, the best published lately", interval, tolerance
+
+
+def _verdict(name: str, interval: Interval, allowed: float, *, bad: bool) -> str:
+    if bad:
+        limit = f", and {allowed:g} is allowed" if allowed else ""
+        return f"but is worse than {name}: {interval}{limit}"
+    if interval.high < 0:
+        return f"{-interval.mean:.4f} worse than {name}, within the allowed {allowed:g}"
+    return f"holds its own against {name}: {interval}"

@@ -12,7 +12,9 @@ The worked examples follow one user whose three positives came 1st, 4th and 13th
 
 import numpy as np
 
-from recsvc.runtime.arrays import Float64, Ints
+from recsvc.model.data.identifiers import Csr
+from recsvc.runtime.arrays import Float64, Int64, Ints, Mask
+from recsvc.runtime.compiled import jit
 
 
 def precision_at_k(ranks: Ints, indptr: Ints, k: int) -> Float64:
@@ -174,6 +176,99 @@ def novelty_at_k(lists: Ints, popularity: Ints, n_users: int, k: int) -> Float64
     lengths = np.count_nonzero(lists[:, :k] >= 0, axis=1)
     means = information.sum(axis=1) / _at_least_one(lengths)
     return np.where(lengths > 0, means, np.nan)
+
+
+def head_share_at_k(lists: Ints, head: Mask, k: int) -> Float64:
+    """Share of each user's first ``k`` places that very popular items hold.
+
+    Source: the share of the short head, Abdollahpouri, Burke, Mobasher, Managing popularity bias in
+    recommender systems with personalized re-ranking, FLAIRS (2019).
+
+    Args:
+        lists: Shape ``(rows, at least k)``, item indices, best first, padded with -1.
+        head: Shape ``(n_items,)``, the popular items.
+        k: Length of the lists looked at.
+
+    >>> head_share_at_k(np.array([[0, 1], [1, -1]]), np.array([True, False]), k=2)
+    array([0.5, 0. ])
+    """
+    popular = np.append(head, False)[lists[:, :k]]  # the padding, -1, takes the last place
+    lengths = np.count_nonzero(lists[:, :k] >= 0, axis=1)
+    return np.asarray(popular.sum(axis=1) / _at_least_one(lengths))
+
+
+def diversity_at_k(lists: Ints, tokens: Csr, k: int) -> Float64:
+    """One less the mean cosine between the tokens of two items of a user's list.
+
+    0 says that all have the same genres and tags, 1 that no two share any. An item without tokens
+    is unlike every other; a list of one has no diversity. Source: intra-list similarity, Ziegler et
+    al., Improving recommendation lists through topic diversification, WWW (2005).
+
+    Args:
+        lists: Shape ``(rows, at least k)``, item indices, best first, padded with -1.
+        tokens: Shape ``(n_items, n_tokens)``, weights of shared tokens.
+        k: Length of the lists looked at.
+
+    Items 0 and 1 share their one token, item 2 has another:
+
+    >>> from scipy.sparse import csr_array
+    >>> tokens = csr_array(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    >>> diversity_at_k(np.array([[0, 1, -1], [0, 2, 1]]), tokens, k=3).round(4)
+    array([0.    , 0.6667])
+    """
+    found = np.empty(len(lists))
+    lengths = np.sqrt(np.asarray(tokens.multiply(tokens).sum(axis=1)).ravel())
+    lengths[lengths == 0] = 1
+    weights = tokens.data / np.repeat(lengths, np.diff(tokens.indptr))
+    indptr = tokens.indptr.astype(np.int64)
+    _diversities(lists[:, :k], indptr, tokens.indices, weights, tokens.shape[1], found)
+    return found
+
+
+@jit()
+def _diversities(
+    lists: Ints, indptr: Int64, tokens: Ints, weights: Float64, n_tokens: int, found: Float64
+) -> None:
+    sums = np.zeros(n_tokens)
+    for row in range(lists.shape[0]):
+        alike, size = 0.0, 0
+        for item in lists[row]:
+            if item < 0:
+                break
+            size += 1
+            for p in range(indptr[item], indptr[item + 1]):
+                alike += sums[tokens[p]] * weights[p]
+            for p in range(indptr[item], indptr[item + 1]):
+                sums[tokens[p]] += weights[p]
+        for item in lists[row, :size]:
+            for p in range(indptr[item], indptr[item + 1]):
+                sums[tokens[p]] = 0.0
+        found[row] = 1.0 - alike / (size * (size - 1) / 2) if size > 1 else 0.0
+
+
+def gini_at_k(lists: Ints, n_items: int, k: int) -> float:
+    """Gini coefficient of how often each item of the catalogue is shown in the first ``k`` places.
+
+    0 if all are shown equally often, near 1 if a few take every place. Source: Gini 1912; for
+    recommendations Fleder, Hosanagar, Blockbuster culture's next rise or fall, Management Science
+    55 (2009).
+
+    Args:
+        lists: Shape ``(rows, at least k)``, item indices, best first, padded with -1.
+        n_items: Size of the catalogue.
+        k: Length of the lists looked at.
+
+    >>> gini_at_k(np.array([[0, 1], [2, 3]]), n_items=4, k=2)
+    0.0
+    >>> gini_at_k(np.array([[0], [0]]), n_items=4, k=1)
+    0.75
+    """
+    shown = lists[:, :k]
+    counts = np.sort(np.bincount(shown[shown >= 0], minlength=n_items))
+    if not counts.any():
+        return 0.0
+    places = 2 * np.arange(1, n_items + 1) - n_items - 1
+    return float((places @ counts) / (n_items * counts.sum()))
 
 
 def _hit_positions(ranks: Ints, indptr: Ints, k: int) -> tuple[Ints, Ints]:

@@ -16,7 +16,7 @@ _PIECE = 2048
 
 @dataclass(frozen=True)
 class Placement:
-    """Ranks of held-out positives in the full catalogue without training items.
+    """Ranks of held-out positives in the full catalogue without what was seen.
 
     Rows are the evaluated users: those with at least one held-out positive.
     """
@@ -27,13 +27,13 @@ class Placement:
     items: Int32  #: shape ``(n_positives,)``, the held-out items
     ranks: Int32  #: shape ``(n_positives,)``, 0-based, ties by the smaller item index
     negatives_above: Float64  #: shape ``(n_positives,)``, negatives above plus half of the tied
-    n_negatives: Int64  #: shape ``(rows,)``, items neither seen in training nor held out
+    n_negatives: Int64  #: shape ``(rows,)``, items neither seen nor held out
     lists: Int32  #: shape ``(rows, list_length)``, best items, padded with -1
 
 
 def place(
     scores: Scores,
-    train: Csr,
+    seen: Csr,
     test: Csr,
     list_length: int,
     *,
@@ -44,7 +44,7 @@ def place(
 
     Args:
         scores: Of a recommender.
-        train: Shape ``(n_users, n_items)``; its entries are left out of the ranking.
+        seen: Shape ``(n_users, n_items)``; its entries are left out of the ranking.
         test: Same shape; its entries are the held-out positives.
         list_length: Places kept of each list.
         threads: Number of workers.
@@ -52,12 +52,12 @@ def place(
 
     Raises:
         TrainingDivergedError: Scores would not be finite.
-        ValueError: Shapes differ, or an entry is in both ``train`` and ``test``.
+        ValueError: Shapes differ, or an entry is in both ``seen`` and ``test``.
     """
     shape = (scores.n_users, scores.n_items)
-    if train.shape != shape or test.shape != shape:
-        raise ValueError(f"scores are {shape}, train is {train.shape}, test is {test.shape}")
-    train_indptr, train_indices = csr_arrays(train)
+    if seen.shape != shape or test.shape != shape:
+        raise ValueError(f"scores are {shape}, seen is {seen.shape}, test is {test.shape}")
+    seen_indptr, seen_indices = csr_arrays(seen)
     test_indptr, test_indices = csr_arrays(test)
     users = np.flatnonzero(np.diff(test_indptr)).astype(np.int32)
     ranks = np.empty(test_indices.size, dtype=np.int32)
@@ -66,7 +66,7 @@ def place(
 
     def consume(start: int, stop: int, values: Float32) -> None:
         block = users[start:stop]
-        mask(values, block, train_indptr, train_indices)
+        mask(values, block, seen_indptr, seen_indices)
         _place(values, block, test_indptr, test_indices, ranks, above)
         best = np.empty((stop - start, list_length), dtype=np.float32)
         counts = np.empty(stop - start, dtype=np.int32)
@@ -75,8 +75,8 @@ def place(
     for _ in score_blocks(scores, users, consume, threads=threads, block_rows=block_rows):
         pass
     if np.any(ranks < 0):
-        raise ValueError("a held-out positive is in the training set too: the split overlaps")
-    seen = np.diff(train_indptr)[users]
+        raise ValueError("a held-out positive was seen before: the split overlaps")
+    n_seen = np.diff(seen_indptr)[users]
     held_out = np.diff(test_indptr)[users]
     return Placement(
         n_users=scores.n_users,
@@ -85,7 +85,7 @@ def place(
         items=test_indices,
         ranks=ranks,
         negatives_above=above,
-        n_negatives=scores.n_items - seen - held_out,
+        n_negatives=scores.n_items - n_seen - held_out,
         lists=lists,
     )
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 #: The first epoch of this many positives would be one block; see ``plan_epoch``.
 POSITIVES_OF_ONE_BLOCK = 1_000
 MIN_BLOCKS = 4
+#: Where users share tokens. All samples of a block step them, far more than share those of a movie.
+MIN_BLOCKS_OF_USERS = 32
 #: Of a part of the catalogue; in a smaller one users may like everything, and find no negatives.
 MIN_PART_ITEMS = 64
 #: Of a shard; with fewer, beginning a turn costs as much as what is done in it.
@@ -35,7 +37,14 @@ class EpochPlan(NamedTuple):
         return [range(first, after) for first, after in pairwise(cuts)]
 
 
-def plan_epoch(epoch: int, n_positives: int, n_shards: int, blocks_per_epoch: int = 0) -> EpochPlan:
+def plan_epoch(
+    epoch: int,
+    n_positives: int,
+    n_shards: int,
+    blocks_per_epoch: int = 0,
+    *,
+    users_share_tokens: bool = False,
+) -> EpochPlan:
     """Plan an epoch, counted from 1 over all that the embeddings have behind them.
 
     AdaGrad's steps fall with the root of what was seen, so blocks may grow with it: after ``n``
@@ -48,15 +57,20 @@ def plan_epoch(epoch: int, n_positives: int, n_shards: int, blocks_per_epoch: in
         n_positives: in each epoch.
         n_shards: turns of a round.
         blocks_per_epoch: a fixed number of blocks instead; 0 for none.
+        users_share_tokens: whether users have tokens beside their identity; then there are
+            :data:`MIN_BLOCKS_OF_USERS` or more.
 
     >>> [plan_epoch(epoch, 10_000_000, 8).n_blocks for epoch in (1, 2, 3, 25)]
     [100, 41, 32, 10]
     >>> plan_epoch(1, 40_000, 8)
     EpochPlan(n_rounds=4, n_blocks=6)
+    >>> plan_epoch(1, 40_000, 8, users_share_tokens=True)
+    EpochPlan(n_rounds=4, n_blocks=32)
     """
     blocks_of_first = math.sqrt(n_positives / POSITIVES_OF_ONE_BLOCK)
     share = math.sqrt(epoch) - math.sqrt(epoch - 1)
-    n_blocks = blocks_per_epoch or max(MIN_BLOCKS, round(blocks_of_first * share))
+    fewest = MIN_BLOCKS_OF_USERS if users_share_tokens else MIN_BLOCKS
+    n_blocks = blocks_per_epoch or max(fewest, round(blocks_of_first * share))
     n_rounds = max(MIN_ROUNDS, -(-n_blocks // n_shards))
     return EpochPlan(n_rounds, n_blocks)
 

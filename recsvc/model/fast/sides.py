@@ -29,6 +29,12 @@ def has_identity(features: Any) -> bool:
     return block.nnz == n_rows and bool(np.all(block.diagonal() != 0.0))
 
 
+def shares_tokens(features: Any) -> bool:
+    """Whether rows of a CSR matrix have tokens that may belong to other rows too."""
+    n_rows, n_tokens = features.shape
+    return n_tokens != n_rows or not has_identity(features)
+
+
 class Side:
     """Embeddings and features of one side.
 

@@ -20,7 +20,7 @@ from recsvc.model.fast.kernel import (
 )
 from recsvc.model.fast.schedule import EpochPlan, n_shards_for, plan_epoch, positives_per_visit
 from recsvc.model.fast.shards import arrange_catalogue, popular_items, split_positives
-from recsvc.model.fast.sides import Side
+from recsvc.model.fast.sides import Side, shares_tokens
 from recsvc.model.fast.state import Embeddings, EpochProgress, TrainingSummary, all_finite
 from recsvc.model.fast.workers import Workers
 from recsvc.model.lightfm.configuration import LightfmConfiguration
@@ -246,7 +246,13 @@ def train(
         n_epochs = configuration.epochs if epochs is None else epochs
         for epoch in range(first_epoch, first_epoch + n_epochs):
             epoch_started = time.perf_counter()
-            plan = plan_epoch(epoch, training.n_positives, n_shards, blocks_per_epoch)
+            plan = plan_epoch(
+                epoch,
+                training.n_positives,
+                n_shards,
+                blocks_per_epoch,
+                users_share_tokens=shares_tokens(user_features),
+            )
             results = training.run_epoch(epoch, plan)
             training.scatter()
             if not training.is_finite():

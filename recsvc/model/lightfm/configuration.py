@@ -42,6 +42,18 @@ class LightfmConfiguration(BaseModel):
         description="fast: whether the published model is trained on for a fifth of the epochs, as "
         "long as the settings stay the same; the lists then depend on the nights before",
     )
+    user_tokens: bool = Field(
+        False,
+        description="Whether attributes of users are tokens that are trained; if not, lists of "
+        "users without positives go by a regression from attributes to user vectors",
+        json_schema_extra=EXPERT,
+    )
+    untrained_identities: bool = Field(
+        False,
+        description="Whether a movie that nobody liked yet is scored by its own embedding too, "
+        "which is random still, as LightFM does; if not, by its tokens alone",
+        json_schema_extra=EXPERT,
+    )
     trainer: Trainer = Field(
         "fast",
         description="`fast`: the same bytes at any number of threads; `lightfm`: LightFM's own "
@@ -71,7 +83,10 @@ class LightfmConfiguration(BaseModel):
 
     def hyperparameters(self) -> dict[str, Any]:
         """Return the part that is recorded of a model, JSON-ready."""
-        return self.model_dump(exclude=_OF_THE_TRAINER)
+        return self.model_dump(exclude=_OURS)
 
 
-_OF_THE_TRAINER = {"patience", "warm_start", "trainer", "shards", "blocks_per_epoch"}
+_OURS = {
+    *("patience", "warm_start", "user_tokens", "untrained_identities"),
+    *("trainer", "shards", "blocks_per_epoch"),
+}

@@ -5,7 +5,7 @@ feature tokens, and a score is their dot product plus both biases (Kula 2015,
 https://arxiv.org/abs/1507.08439).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -34,6 +34,18 @@ class TrainedModel:
     def item_biases(self) -> Float32:
         """Return item biases, shape ``(n_items,)``."""
         return _product(self.item_features.matrix, self.items.biases)
+
+    def without_identities(self, items: Mask) -> "TrainedModel":
+        """Return the model with nothing left of the identities of some items.
+
+        Args:
+            items: shape ``(n_items,)``, those whose identity was never trained: its embedding is
+                as random as in the beginning. What remains is what their tokens say.
+        """
+        gone = np.flatnonzero(items)
+        embeddings, biases = self.items.embeddings.copy(), self.items.biases.copy()
+        embeddings[gone], biases[gone] = 0, 0
+        return replace(self, items=replace(self.items, embeddings=embeddings, biases=biases))
 
     def user_vector(self, user: int, *, known: bool) -> tuple[Float32, float]:
         """Return one user's representation, shape ``(components,)``, and bias.

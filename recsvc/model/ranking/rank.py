@@ -9,7 +9,6 @@ from scipy import sparse
 
 from recsvc.model.ranking.scoring import score_blocks
 from recsvc.model.ranking.selection import mask, select
-from recsvc.model.scores.factors import Factors, row_norms
 from recsvc.model.scores.scores import Scores
 from recsvc.runtime.arrays import Float32, Int32, Int64, Mask
 
@@ -78,20 +77,17 @@ def rank(
 
 
 def similar_items(
-    item_vectors: Float32,
+    similarity: Scores,
     n: int,
     *,
     available: Mask | None = None,
     threads: int = 1,
     block_rows: int | None = None,
 ) -> Generator[RankedBlock]:
-    """Rank the ``n`` items most similar to each item by cosine, itself excluded.
-
-    A zero vector has similarity 0 to everything. Rounding may carry the cosine of parallel
-    vectors past 1 by a few units in the last place.
+    """Rank the ``n`` items most similar to each item, itself excluded.
 
     Args:
-        item_vectors: Shape ``(n_items, d)``, float32.
+        similarity: Of items to items, such as :func:`recsvc.model.scores.factors.cosines`.
         n: Items for each item.
         available: Shape ``(n_items,)``; items that are False are similar to none.
         threads: Number of workers.
@@ -101,14 +97,12 @@ def similar_items(
         Blocks in item order; ``RankedBlock.users`` holds item indices.
 
     Raises:
-        TrainingDivergedError: A vector is not finite.
+        TrainingDivergedError: A similarity would not be finite.
         ValueError: ``n``, ``threads`` or ``block_rows`` is not positive.
     """
-    unit = _unit_vectors(item_vectors)
-    n_items = unit.shape[0]
-    itself = sparse.eye_array(n_items, dtype=np.float32, format="csr")
+    itself = sparse.eye_array(similarity.n_items, dtype=np.float32, format="csr")
     return rank(
-        Factors(unit, unit),
+        similarity,
         itself,
         n,
         available=available,
@@ -123,12 +117,6 @@ def csr_arrays(matrix: Csr) -> tuple[Int64, Int32]:
         np.ascontiguousarray(matrix.indptr, dtype=np.int64),
         np.ascontiguousarray(matrix.indices, dtype=np.int32),
     )
-
-
-def _unit_vectors(vectors: Float32) -> Float32:
-    norms = row_norms(vectors, "item")
-    norms[norms == 0.0] = 1.0
-    return (vectors / norms[:, np.newaxis]).astype(np.float32)
 
 
 def _chosen_users(users: slice | Int32 | None, n_users: int) -> Int32:

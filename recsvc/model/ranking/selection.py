@@ -21,7 +21,8 @@ _LOW_BITS = 0x7FFFFFFF
 
 
 @njit(inline="always")
-def _pack(score: np.float32, item: int) -> np.int64:
+def pack(score: np.float32, item: int) -> np.int64:
+    """Return a number whose order is that of rankings: the higher score, then the smaller item."""
     # Adding zero makes -0.0 and 0.0 tie; flipping the magnitude bits of negative floats makes
     # their bit patterns ascend with their values.
     bits = np.float32(score + np.float32(0.0)).view(np.int32)
@@ -29,13 +30,15 @@ def _pack(score: np.float32, item: int) -> np.int64:
 
 
 @njit(inline="always")
-def _score(key: np.int64) -> np.float32:
+def packed_score(key: np.int64) -> np.float32:
+    """Return the score in a packed number."""
     bits = np.int32(key >> 32)
     return np.int32(bits ^ ((bits >> 31) & _LOW_BITS)).view(np.float32)
 
 
 @njit(inline="always")
-def _item(key: np.int64) -> np.int64:
+def packed_item(key: np.int64) -> np.int64:
+    """Return the item in a packed number."""
     return _LOW_BITS - (key & _LOW_BITS)
 
 
@@ -101,7 +104,7 @@ def _reaching(row: Float32, maxima: Float32, bound: np.float32, groups: Int32, o
 
 
 @jit()
-def _keep_largest(keys: Int64, n: int) -> None:
+def keep_largest(keys: Int64, n: int) -> None:
     """Move the ``n`` largest keys to the front (Hoare's quickselect)."""
     low, high = 0, keys.size - 1
     while low < high:
@@ -158,15 +161,15 @@ def select(scores: Float32, items: Int32, best: Float32, counts: Int32) -> None:
             bound = max(bound, _nth_largest(maxima, n, scratch[0], scratch[1]))
         size = _reaching(row, maxima, bound, groups, reaching)
         for k in range(size):
-            keys[k] = _pack(row[reaching[k]], reaching[k])
+            keys[k] = pack(row[reaching[k]], reaching[k])
         kept = min(size, n)
         if size > 2 * n:
-            _keep_largest(keys[:size], n)
+            keep_largest(keys[:size], n)
             size = n
         keys[:size].sort()
         for k in range(kept):
-            items[r, k] = _item(keys[size - 1 - k])
-            best[r, k] = _score(keys[size - 1 - k])
+            items[r, k] = packed_item(keys[size - 1 - k])
+            best[r, k] = packed_score(keys[size - 1 - k])
         items[r, kept:] = -1
         best[r, kept:] = np.nan
         counts[r] = kept

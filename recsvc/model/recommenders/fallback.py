@@ -6,41 +6,48 @@ from recsvc.model.data.features import Features
 from recsvc.model.data.identifiers import Csr
 from recsvc.model.scores.factors import Factors
 from recsvc.runtime.arrays import Float32, Int8, Mask
-from recsvc.vocabulary import COLD_USER, HYBRID, POPULAR_ITEMS, SOURCES
+from recsvc.vocabulary import COLD_USER, HYBRID, RECENT_POPULAR, SOURCES
 
 
-def user_sources(train: Csr, users: Features) -> Int8:
+def user_sources(train: Csr, users: Features, known_as: str = HYBRID) -> Int8:
     """Return for each user the index in ``vocabulary.SOURCES`` of what their list rests on.
 
-    Users with positives get the model; others what their attributes say, or else what is popular.
+    Users with positives get the model; others what their attributes say, or else what is popular
+    now.
 
     Args:
         train: shape ``(n_users, n_items)``, training positives.
         users: features of users.
+        known_as: source of users with positives.
 
     Returns:
         Shape ``(n_users,)``.
     """
     known = np.diff(train.indptr) > 0
     described = np.diff(users.shared.indptr) > 0
-    codes = [SOURCES.index(source) for source in (HYBRID, COLD_USER, POPULAR_ITEMS)]
+    codes = [SOURCES.index(source) for source in (known_as, COLD_USER, RECENT_POPULAR)]
     return np.select([known, described], codes[:2], default=codes[2]).astype(np.int8)
 
 
-def with_fallback(model: Factors, fallback: Mask, item_popularity: Float32) -> Factors:
-    """Let some users see popular items instead of the model's.
+def having_source(sources: Int8, source: str) -> Mask:
+    """Return who has a source, shape ``(n_users,)``."""
+    return np.asarray(sources == SOURCES.index(source))
+
+
+def with_popularity(model: Factors, weights: Float32, popularity: Float32) -> Factors:
+    """Add what is popular to the scores of some users.
 
     Args:
         model: shapes ``(n_users, d)`` and ``(n_items, d)``.
-        fallback: shape ``(n_users,)``, who falls back.
-        item_popularity: shape ``(n_items,)``.
+        weights: shape ``(n_users,)``, how much popularity counts for whom.
+        popularity: shape ``(n_items,)``.
 
     Returns:
-        Factors with one further column, which is the only non-zero one of those users.
+        Factors with one further column; the model itself where popularity counts for nobody.
     """
-    if not fallback.any():
+    if not weights.any():
         return model
-    users = np.hstack([model.users, np.zeros((model.n_users, 1), np.float32)])
-    users[fallback, :-1] = 0
-    users[fallback, -1] = 1
-    return Factors(users, np.hstack([model.items, item_popularity[:, None]]))
+    return Factors(
+        np.hstack([model.users, weights[:, None].astype(np.float32)]),
+        np.hstack([model.items, popularity[:, None].astype(np.float32)]),
+    )

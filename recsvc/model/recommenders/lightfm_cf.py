@@ -27,4 +27,4 @@ class LightfmCf:
         """Train on who liked what, and nothing else."""
         n_users, n_items = data.positives.shape
         bare = replace(data, items=identity_features(n_items), users=identity_features(n_users))
-        return fit_lightfm(bare, self.training)
+        return fit_lightfm(bare, self.training, known_as=LIGHTFM_CF)

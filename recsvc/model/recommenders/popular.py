@@ -11,7 +11,7 @@ from recsvc.model.data.identifiers import Csr
 from recsvc.model.recommenders.archive import Archive, Arrays, Previous
 from recsvc.model.recommenders.explanation import Contribution, Explanation
 from recsvc.model.recommenders.recommender import Description, TrainingSet
-from recsvc.model.scores.factors import Factors
+from recsvc.model.scores.factors import Factors, cosines
 from recsvc.runtime.arrays import Float32, Int8
 from recsvc.vocabulary import POPULAR, POPULAR_ITEMS, SOURCES
 
@@ -53,9 +53,10 @@ class FittedPopular:
         """Everybody gets what is popular."""
         return np.full(self.scores.n_users, SOURCES.index(POPULAR_ITEMS), np.int8)
 
-    def similarity_vectors(self) -> Float32:
+    @property
+    def similarity(self) -> Factors:
         """Counts say nothing of likeness: every item is as far from every other."""
-        return np.zeros_like(self.scores.items)
+        return cosines(np.zeros_like(self.scores.items))
 
     def arrays(self) -> Arrays:
         """Return the counts."""

@@ -6,11 +6,12 @@ A recommender is one file in this folder and one line in :mod:`recsvc.model.reco
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from recsvc.model.blend.parts import Weights
 from recsvc.model.data.features import Features
 from recsvc.model.data.splits import Positives
 from recsvc.model.recommenders.archive import Arrays, Previous
 from recsvc.model.scores.scores import Scores
-from recsvc.runtime.arrays import Float32, Int8
+from recsvc.runtime.arrays import Int8
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Description:
     seed: int  #: of its random numbers
     hyperparameters: dict[str, Any] = field(default_factory=dict)  #: JSON-ready, by name
     epochs: int = 0  #: passes over the positives; 0 if it makes none
+    weights: Weights | None = None  #: of a blend
 
 
 class Fitted(Protocol):
@@ -50,8 +52,9 @@ class Fitted(Protocol):
     def sources(self) -> Int8:
         """Why each list is what it is: indices in ``vocabulary.SOURCES``, shape ``(n_users,)``."""
 
-    def similarity_vectors(self) -> Float32:
-        """Return what items are compared by, shape ``(n_items, d)``."""
+    @property
+    def similarity(self) -> Scores:
+        """How much each item is like each other, -1 to 1: items take the place of users."""
 
     def arrays(self) -> Arrays:
         """Return what it takes to explain a score, or to go on training from here, by name."""

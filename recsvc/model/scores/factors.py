@@ -54,6 +54,20 @@ class Factors:
                 "retrain with a lower learning rate."
             )
 
+    def deviations(self) -> Float64:
+        """Return the standard deviation of each user's scores over all items.
+
+        ``sqrt(p' Cov(Q) p)``, from the covariance of the item factors: no score is computed.
+
+        Returns:
+            Shape ``(n_users,)``.
+        """
+        centred = self.items - self.items.mean(axis=0, dtype=np.float64)
+        covariance = centred.T @ centred / max(self.n_items, 1)
+        users = self.users.astype(np.float64)
+        variances = np.einsum("ud,ud->u", users @ covariance, users)
+        return np.asarray(np.sqrt(np.maximum(variances, 0.0)))
+
     def scorer(self, rows: int) -> Scorer:
         """Return one worker's buffers for blocks of at most ``rows`` users."""
         return _FactorScorer(self.users, self._columns, whole_strips(rows))
@@ -109,3 +123,20 @@ def row_norms(vectors: Float32, side: str) -> Float64:
             "training diverged; retrain with a lower learning rate."
         )
     return norms
+
+
+def cosines(vectors: Float32) -> Factors:
+    """Return the cosine of each pair of rows; a zero vector has cosine 0 with everything.
+
+    Rounding may carry the cosine of parallel vectors past 1 by a few units in the last place.
+
+    Args:
+        vectors: shape ``(rows, d)``.
+
+    Raises:
+        TrainingDivergedError: a vector holds NaN or infinity.
+    """
+    norms = row_norms(vectors, "item")
+    norms[norms == 0.0] = 1.0
+    unit = (vectors / norms[:, np.newaxis]).astype(np.float32)
+    return Factors(unit, unit)

@@ -11,7 +11,7 @@ VERSION_TABLE = "recsvc_alembic_version"
 
 #: The revisions of ``migrations/versions``, oldest first. They stand here as well because Alembic
 #: takes longer to import than most commands take to run.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 HEAD = REVISIONS[-1]
 
 _version = sa.table(VERSION_TABLE, sa.column("version_num", sa.String))

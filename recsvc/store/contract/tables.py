@@ -10,12 +10,17 @@ import sqlalchemy as sa
 from recsvc.store.contract.types import BigId, Count, Document, Flag, Real, UtcTimestamp
 from recsvc.vocabulary import (
     ALL,
+    CATALOGUE_METRICS,
     GATE_METRIC,
+    MASKS,
     METRICS,
     MODELS,
+    NEIGHBOUR_KINDS,
+    NOTHING,
     PROTOCOLS,
     RUN_STATUSES,
     RUNNING,
+    SHUFFLED,
     SOURCES,
     UNFINISHED,
     alternatives,
@@ -33,7 +38,16 @@ metadata = sa.MetaData(
 
 #: Comments that tables and views share.
 HOLDOUT = f"How the holdout was made: {alternatives(PROTOCOLS)}"
-SEGMENT = f"{ALL}, activity:* (of users) or popularity:* (of movies)"
+SEGMENT = (
+    f"{ALL}; of users activity:* or an attribute such as gender:F; "
+    "of movies popularity:* or a genre such as genre:Drama"
+)
+HOLDOUT_REASON = "Why the holdout was made so, where another protocol was asked for"
+MASK = f"What lists that were judged left out: {alternatives(MASKS)}"
+PUBLISHED_MODEL = f"Model whose lists the run made: {alternatives(MODELS)}"
+LIKENESS = "How alike the two movies are, -1 to 1; higher is more alike"
+VALUE = f"Mean over users; over the catalogue for {alternatives(CATALOGUE_METRICS)}"
+COMPARED_WITH = f"{SHUFFLED} among movies, or {NOTHING} at all"
 REASON = f"Why the row is there: {alternatives(SOURCES)}"
 
 LARGEST_DOUBLE = "1.7976931348623157e308"
@@ -218,6 +232,10 @@ runs = _table(
     _column("movies", Count, "Movies that were read", nullable=True),
     _column("gate", Document, "The gate's decision with its figures", nullable=True),
     _column("error", sa.Text, "Why the run did not publish", nullable=True),
+    _column("model", sa.Text, PUBLISHED_MODEL, nullable=True),
+    _column("protocol", sa.Text, HOLDOUT, nullable=True),
+    _column("protocol_reason", sa.Text, HOLDOUT_REASON, nullable=True),
+    _column("mask", sa.Text, MASK, nullable=True),
     sa.UniqueConstraint("job", "fence"),
     _unique_where("uq_runs_night", DEALT_WITH, "job", "scheduled_for"),
     sa.CheckConstraint(f"status IN {RUN_STATUSES}", name="status_known"),
@@ -255,6 +273,19 @@ models = _table(
         "NumPy .npz: ids, tokens and embeddings to rank, explain and warm-start",
         nullable=True,
     ),
+    _column(
+        "neighbours",
+        sa.Text,
+        f"What a blend takes for near in time: {alternatives(NEIGHBOUR_KINDS)}",
+        nullable=True,
+    ),
+    _column(
+        "neighbour_decay", Real, "How fast a blend lets a history fade, by place", nullable=True
+    ),
+    _column("neighbour_weight", Real, "What a blend multiplies neighbours with", nullable=True),
+    _column(
+        "popularity_weight", Real, "What a blend multiplies recent popularity with", nullable=True
+    ),
     comment="The models of each run; arrays are kept as long as the run's output rows.",
 )
 
@@ -267,7 +298,7 @@ metrics = _table(
     _column("segment", sa.Text, SEGMENT),
     _column("metric", sa.Text, ", ".join(METRICS)),
     _column("k", sa.Integer, "Length of the list; NULL where a metric has none", nullable=True),
-    _column("value", Real, "Mean over users, or over the catalogue for coverage"),
+    _column("value", Real, VALUE),
     _column("ci_low", Real, "Lower end of the 95 % confidence interval", nullable=True),
     _column("ci_high", Real, "Upper end of the 95 % confidence interval", nullable=True),
     _column("users", Count, "Users that the value is taken over"),
@@ -289,7 +320,7 @@ metrics = _table(
 user_metrics = _table(
     "user_metrics",
     _key("run_id", BigId, "Which run", _references("runs.run_id")),
-    _key("model", sa.Text, f"Model, such as {MODELS[-1]}"),
+    _key("model", sa.Text, PUBLISHED_MODEL),
     _key("metric", sa.Text, f"Metric, such as {GATE_METRIC}"),
     _key("k", sa.Integer, "Length of the list"),
     _key("user_id", BigId, "Whose"),
@@ -340,7 +371,7 @@ similar_movies = _output(
     "similar_movies",
     _key("movie_id", BigId, "Which movie"),
     _column("similar_movie_id", BigId, "What resembles it"),
-    _column("similarity", Real, "Cosine of the two movies' representations, -1 to 1"),
+    _column("similarity", Real, LIKENESS),
     comment="Nearest movies of every retained run; read current_similar_movies instead.",
 )
 
@@ -357,6 +388,25 @@ publications = _table(
     comment="Every switch of what readers see; the last row is in force.",
     clustered=False,
     sqlite_autoincrement=True,
+)
+
+audits = _table(
+    "audits",
+    _key("audited_at", UtcTimestamp, "When, by the database's clock"),
+    _key("feature", sa.Text, "Kind of tokens of movies, such as genres"),
+    _key("compared_with", sa.Text, COMPARED_WITH),
+    _column("protocol", sa.Text, HOLDOUT),
+    _column("metric", sa.Text, f"Metric, such as {GATE_METRIC}"),
+    _column("k", sa.Integer, "Length of the list"),
+    _column("value", Real, "The metric with the feature as it is"),
+    _column("compared_value", Real, "The metric with what it is compared with"),
+    _column("difference", Real, "What the feature brings: the mean over users and seeds"),
+    _column("ci_low", Real, "Lower end of its 95 % confidence interval"),
+    _column("ci_high", Real, "Upper end of its 95 % confidence interval"),
+    _column("seeds", Count, "Trainings of each kind, each with a seed of its own"),
+    _column("users", Count, "Users that it is a mean of"),
+    _finite("difference"),
+    comment="Whether each kind of feature helps the hybrid; kept for ever.",
 )
 
 data_dictionary = _table(

@@ -4,7 +4,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from recsvc.store.contract.expressions import EXPRESSIONS
-from recsvc.store.contract.tables import HOLDOUT, REASON, SEGMENT
+from recsvc.store.contract.tables import (
+    COMPARED_WITH,
+    HOLDOUT,
+    HOLDOUT_REASON,
+    LIKENESS,
+    MASK,
+    PUBLISHED_MODEL,
+    REASON,
+    SEGMENT,
+    VALUE,
+)
 from recsvc.vocabulary import METRICS, MODELS, RUN_STATUSES, alternatives
 
 
@@ -42,7 +52,8 @@ FROM metrics q JOIN runs r ON r.run_id = q.run_id"""
 
 RUN_HISTORY = """\
 SELECT r.run_id, r.job, r.scheduled_for, r.status, r.started_at, r.finished_at,
-       {run_seconds} AS seconds, r.ratings, r.users, r.movies, r.error
+       {run_seconds} AS seconds, r.ratings, r.users, r.movies, r.error,
+       r.model, r.protocol, r.protocol_reason, r.mask
 FROM runs r"""
 
 FRESHNESS = """\
@@ -52,6 +63,11 @@ SELECT p.run_id, p.published_at, {age_seconds} AS age_seconds,
 FROM (SELECT 1 AS one) l
 LEFT JOIN publications p
   ON p.publication_id = (SELECT max(q.publication_id) FROM publications q)"""
+
+FEATURE_AUDITS = """\
+SELECT a.audited_at, a.feature, a.compared_with, a.protocol, a.metric, a.k, a.value,
+       a.compared_value, a.difference, a.ci_low, a.ci_high, a.seeds, a.users
+FROM audits a"""
 
 RATING_EVENTS = """\
 SELECT t.user_id, t.movie_id, m.title, t.rating, {rated_at} AS rated_at
@@ -96,7 +112,7 @@ VIEWS = (
             "rank": "Place in the list, from 1",
             "similar_movie_id": "What resembles it",
             "similar_title": "Title of that movie",
-            "similarity": "Cosine of the two movies' representations, -1 to 1",
+            "similarity": LIKENESS,
         },
     ),
     View(
@@ -112,7 +128,7 @@ VIEWS = (
             "segment": SEGMENT,
             "metric": ", ".join(METRICS),
             "k": "Length of the list; NULL where a metric has none",
-            "value": "Mean over users, or over the catalogue for coverage",
+            "value": VALUE,
             "ci_low": "Lower end of the 95 % confidence interval",
             "ci_high": "Upper end of the 95 % confidence interval",
             "users": "Users that the value is taken over",
@@ -134,6 +150,10 @@ VIEWS = (
             "users": "Users that were read",
             "movies": "Movies that were read",
             "error": "Why the run did not publish",
+            "model": PUBLISHED_MODEL,
+            "protocol": HOLDOUT,
+            "protocol_reason": HOLDOUT_REASON,
+            "mask": MASK,
         },
     ),
     View(
@@ -158,6 +178,26 @@ VIEWS = (
             "title": "Title of the movie",
             "rating": "Stars, 0.5 to 5.0",
             "rated_at": "When, in UTC",
+        },
+    ),
+    View(
+        "feature_audits",
+        "Whether each kind of feature helps: with it, shuffled, and without it.",
+        _for_each_database(FEATURE_AUDITS),
+        {
+            "audited_at": "When",
+            "feature": "Kind of tokens of movies, such as genres",
+            "compared_with": COMPARED_WITH,
+            "protocol": HOLDOUT,
+            "metric": "What was measured",
+            "k": "Length of the list",
+            "value": "The metric with the feature as it is",
+            "compared_value": "The metric with what it is compared with",
+            "difference": "What the feature brings: the mean over users and seeds",
+            "ci_low": "Lower end of its 95 % confidence interval",
+            "ci_high": "Upper end of its 95 % confidence interval",
+            "seeds": "Trainings of each kind, each with a seed of its own",
+            "users": "Users that it is a mean of",
         },
     ),
 )

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 _TIMES = {
     *("scheduled_for", "started_at", "finished_at", "published_at"),
-    *("newest_rating_at", "newest_ingest_at", "rated_at"),
+    *("newest_rating_at", "newest_ingest_at", "rated_at", "audited_at"),
 }
 
 

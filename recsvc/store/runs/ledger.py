@@ -202,10 +202,25 @@ def record_data(engine: sa.Engine, claim: Claim, record: DataRecord) -> None:
         update_run(connection, claim, **vars(record))
 
 
-def record_gate(engine: sa.Engine, claim: Claim, decision: dict[str, Any]) -> None:
-    """Store the gate's decision."""
+@dataclass(frozen=True)
+class HoldoutRecord:
+    """How a run is judged."""
+
+    protocol: str  #: how the holdout was made
+    protocol_reason: str | None  #: a sentence, where it is not the protocol that was asked for
+    mask: str  #: what lists that are judged leave out
+
+
+def record_holdout(engine: sa.Engine, claim: Claim, record: HoldoutRecord) -> None:
+    """Store how the run is judged."""
     with writing(engine) as connection:
-        update_run(connection, claim, gate=decision)
+        update_run(connection, claim, **vars(record))
+
+
+def record_gate(engine: sa.Engine, claim: Claim, model: str, decision: dict[str, Any]) -> None:
+    """Store the gate's decision, and the model that it is about."""
+    with writing(engine) as connection:
+        update_run(connection, claim, model=model, gate=decision)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ import pandas as pd
 import sqlalchemy as sa
 
 from recsvc.runtime.arrays import Float64
-from recsvc.store.contract.tables import metrics, models, user_metrics
+from recsvc.store.contract.tables import metrics, models, publications, runs, user_metrics
 from recsvc.store.database.bulk import insert
 from recsvc.store.database.snapshot import snapshot
 from recsvc.store.database.transactions import reading, writing
 from recsvc.store.runs.ledger import Claim, renew
+from recsvc.vocabulary import ALL, NeighbourKind
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,21 @@ class ModelRecord:
     hyperparameters: dict[str, Any]  #: in the model's own terms
     seed: int  #: of its random numbers
     epochs: int  #: that it was trained for; 0 if it makes none
+    neighbours: str | None = None  #: what co-occurrence a blend adds
+    neighbour_decay: float | None = None  #: how fast it lets a history fade
+    neighbour_weight: float | None = None  #: what it multiplies neighbours with
+    popularity_weight: float | None = None  #: what it multiplies recent popularity with
     warm_from: int | None = None  #: the run that training went on from
     arrays: bytes | None = None  #: the archive, of the model that is to be published
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a published run achieved."""
+
+    run_id: int
+    value: float  #: a metric of the model that it published
+    ci_high: float | None  #: upper end of its 95 % confidence interval
 
 
 @dataclass(frozen=True)
@@ -91,3 +105,65 @@ def stored_epochs(engine: sa.Engine, run_id: int, model: str) -> int | None:
     with reading(engine) as connection:
         epochs: int | None = connection.scalar(query)
     return epochs
+
+
+def stored_weights(
+    engine: sa.Engine, run_id: int, model: str
+) -> tuple[NeighbourKind | None, float | None, float, float] | None:
+    """Return the weights of a blend: neighbours, decay and both weights.
+
+    ``None`` if the model has none.
+    """
+    columns = (
+        models.c.neighbours,
+        models.c.neighbour_decay,
+        models.c.neighbour_weight,
+        models.c.popularity_weight,
+    )
+    query = sa.select(*columns).where(models.c.run_id == run_id, models.c.model == model)
+    with reading(engine) as connection:
+        row = connection.execute(query).one_or_none()
+    return None if row is None or row.neighbour_weight is None else tuple(row)
+
+
+def best_published(
+    engine: sa.Engine, protocol: str, mask: str, metric: str, k: int, *, lately: int
+) -> Standing | None:
+    """Return the best of the newest published runs that were judged in the same way.
+
+    Args:
+        engine: the database.
+        protocol: how the holdout was made.
+        mask: what the lists that were judged left out.
+        metric: what to go by.
+        k: length of the lists.
+        lately: how many published runs to look back on.
+
+    Returns:
+        What the model that the run published achieved; of equal ones the newest.
+    """
+    published = sa.select(publications.c.run_id).distinct()
+    newest = (
+        sa.select(runs.c.run_id)
+        .where(runs.c.run_id.in_(published))
+        .order_by(runs.c.run_id.desc())
+        .limit(lately)
+    )
+    query = (
+        sa.select(metrics.c.run_id, metrics.c.value, metrics.c.ci_high)
+        .join(runs, runs.c.run_id == metrics.c.run_id)
+        .where(
+            runs.c.run_id.in_(newest),
+            runs.c.protocol == protocol,
+            runs.c.mask == mask,
+            metrics.c.model == runs.c.model,
+            metrics.c.segment == ALL,
+            metrics.c.metric == metric,
+            metrics.c.k == k,
+        )
+        .order_by(metrics.c.value.desc(), metrics.c.run_id.desc())
+        .limit(1)
+    )
+    with reading(engine) as connection:
+        row = connection.execute(query).one_or_none()
+    return Standing(*row) if row else None

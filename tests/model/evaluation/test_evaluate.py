@@ -2,6 +2,7 @@
 
 import lightfm.evaluation
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,9 +10,11 @@ from lightfm import LightFM
 from scipy import sparse
 
 from recsvc.errors import TrainingDivergedError
+from recsvc.model.data.features import token_features
+from recsvc.model.data.identifiers import IdMap
 from recsvc.model.evaluation.evaluate import Evaluation, MetricValue, evaluate
 from recsvc.model.evaluation.metrics import ndcg_at_k
-from recsvc.model.evaluation.segments import by_activity, by_popularity
+from recsvc.model.evaluation.segments import Described, by_activity, by_popularity
 from recsvc.model.scores.factors import Factors
 
 
@@ -184,6 +187,57 @@ class TestSegments:
         assert value(self.evaluated(), "all", "coverage", 1).value == pytest.approx(2 / 6)
         assert value(self.evaluated(), "activity:high", "coverage", 1).value == pytest.approx(1 / 6)
 
+    def test_users_without_training_positives_are_apart(self) -> None:
+        test = self.test.copy().tolil()
+        test[3, 5] = 1
+        train = self.train.copy().tolil()
+        train[3, 0] = 0
+        train = sparse.csr_array(train)
+        train.eliminate_zeros()
+        evaluation = evaluate(self.factors, train, sparse.csr_array(test), ks=(1, 2))
+        assert value(evaluation, "activity:none", "recall", 2).users == 1
+        assert value(evaluation, "all", "recall", 2).users == 4
+
+    def described(self) -> Described:
+        genres = pd.DataFrame(
+            {"id": [0, 4, 5, 1], "token": ["genre:a", "genre:a", "tag:x", "genre:b"]}
+        )
+        gender = pd.DataFrame({"id": range(40), "token": ["g:F", "g:M"] * 20})
+        few = pd.DataFrame({"id": range(9), "token": ["zip:1"] * 9})
+        return Described(
+            token_features(IdMap(np.arange(6)), genres, normalize=False),
+            token_features(IdMap(np.arange(40)), pd.concat([gender, few]), normalize=False),
+        )
+
+    def forty(self) -> Evaluation:
+        """Each of the four users ten times."""
+        train, test = (
+            sparse.csr_array(sparse.vstack([part] * 10)) for part in (self.train, self.test)
+        )
+        factors = Factors(np.ones((40, 1), np.float32), self.factors.items)
+        return evaluate(factors, train, test, described=self.described())
+
+    def test_users_are_evaluated_by_attribute_where_enough_have_it(self) -> None:
+        evaluation = self.forty()
+        # Users 0 and 2 of four are in g:F, user 1 in g:M; user 3 has nothing held out.
+        assert value(evaluation, "g:F", "ndcg", 10).users == 20
+        assert value(evaluation, "g:M", "ndcg", 10).users == 10
+        assert "zip:1" not in {row.segment for row in evaluation.rows}
+        assert {row.k for row in evaluation.rows if row.segment == "g:F"} == {10, None}
+
+    def test_items_are_evaluated_by_genre(self) -> None:
+        evaluation = self.forty()
+        found = value(evaluation, "genre:a", "recall", 10)
+        assert (found.users, found.value) == (10, 1.0), "item 4 is held out for one user of four"
+        assert value(evaluation, "genre:b", "hit_rate", 10).users == 10
+        assert "tag:x" not in {row.segment for row in evaluation.rows}
+
+    def test_lists_are_diverse_where_tokens_are_known(self) -> None:
+        evaluation = self.forty()
+        assert value(evaluation, "all", "diversity", 10).ci_low is not None
+        bare = evaluate(self.factors, self.train, self.test)
+        assert "diversity" not in {row.metric for row in bare.rows}
+
     def test_can_be_left_out(self) -> None:
         rows = evaluate(self.factors, self.train, self.test, segments=False).rows
         assert {row.segment for row in rows} == {"all"}
@@ -246,6 +300,18 @@ def test_factors_that_are_not_finite_are_refused() -> None:
         evaluate(factors, train, test)
 
 
+def test_what_was_seen_and_not_liked_is_left_out_too_if_told_so() -> None:
+    train = sparse.csr_array(np.array([[1, 0, 0, 0]], np.float32))
+    test = sparse.csr_array(np.array([[0, 0, 0, 1]], np.float32))
+    seen = sparse.csr_array(np.array([[1, 1, 0, 0]], np.float32))
+    factors = Factors(np.ones((1, 1), np.float32), np.array([[4], [3], [2], [1]], np.float32))
+    by_training, by_all = (
+        value(evaluate(factors, train, test, seen=each, ks=(3,)), "all", "mrr", 3).value
+        for each in (None, seen)
+    )
+    assert (by_training, by_all) == (pytest.approx(1 / 3), pytest.approx(1 / 2))
+
+
 @pytest.mark.parametrize("arguments", [{"ks": ()}, {"ks": (0, 5)}, {"threads": 0}])
 def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, object]) -> None:
     train, test = split(1, 5, 6)
@@ -253,7 +319,10 @@ def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, object]) 
         evaluate(tied_factors(0, 5, 6), train, test, **arguments)
 
 
-@pytest.mark.parametrize(("metric", "k"), [("coverage", 10), ("ndcg", None), ("novelty", 21)])
+@pytest.mark.parametrize(
+    ("metric", "k"),
+    [("coverage", 10), ("ndcg", None), ("novelty", 21), ("gini", 5), ("diversity", 5)],
+)
 def test_values_per_user_that_do_not_exist_are_refused(metric: str, k: int | None) -> None:
     train, test = split(1, 5, 6)
     with pytest.raises(ValueError, match="per user"):

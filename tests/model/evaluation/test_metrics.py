@@ -1,11 +1,13 @@
 """Metrics against literal formulas; their docstrings hold the worked examples."""
 
 from collections.abc import Callable
+from itertools import combinations
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 
 from recsvc.model.evaluation import metrics
 
@@ -101,3 +103,34 @@ def test_novelty_of_an_unknown_item_is_that_of_an_item_with_one_user() -> None:
 
 def test_novelty_of_an_empty_list_is_undefined() -> None:
     assert np.isnan(metrics.novelty_at_k(np.array([[-1, -1]]), np.array([3]), n_users=4, k=2)[0])
+
+
+class TestLists:
+    rng = np.random.default_rng(4)
+    lists = rng.permuted(np.tile(np.arange(12, dtype=np.int32), (30, 1)), axis=1)[:, :6]
+
+    def test_diversity_is_one_less_the_mean_cosine_of_pairs(self) -> None:
+        tokens = self.rng.random((12, 5)) * (self.rng.random((12, 5)) < 0.5)
+        tokens[3] = 0
+        unit = tokens / np.maximum(np.linalg.norm(tokens, axis=1, keepdims=True), 1e-12)
+        cosines = unit @ unit.T
+        found = metrics.diversity_at_k(self.lists, sparse.csr_array(tokens), 4)
+        for items, value in zip(self.lists, found, strict=True):
+            pairs = [cosines[a, b] for a, b in combinations(items[:4], 2)]
+            assert value == pytest.approx(1 - np.mean(pairs))
+
+    def test_gini_is_the_mean_difference_over_twice_the_mean(self) -> None:
+        counts = np.bincount(self.lists[:, :3].ravel(), minlength=12)
+        differences = np.abs(np.subtract.outer(counts, counts)).mean()
+        expected = differences / (2 * counts.mean())
+        assert metrics.gini_at_k(self.lists, 12, 3) == pytest.approx(expected)
+
+    def test_one_item_shown_to_everybody_is_as_unequal_as_can_be(self) -> None:
+        assert metrics.gini_at_k(np.zeros((5, 1), np.int32), 100, 1) == pytest.approx(0.99)
+        assert metrics.gini_at_k(np.full((5, 1), -1, np.int32), 100, 1) == 0
+
+    def test_shares_and_diversity_are_of_the_places_that_are_filled(self) -> None:
+        short = np.array([[0, -1, -1], [-1, -1, -1]], np.int32)
+        assert metrics.head_share_at_k(short, np.array([True, False]), 3).tolist() == [1, 0]
+        tokens = sparse.csr_array(np.ones((2, 1)))
+        assert metrics.diversity_at_k(short, tokens, 3).tolist() == [0, 0]

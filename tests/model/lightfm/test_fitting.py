@@ -22,7 +22,7 @@ def positives(seed: int = 0) -> Positives:
     """Users 0 to 24 have positives; the last five have none."""
     cells = np.sort(np.random.default_rng(seed).choice(25 * N_ITEMS, 300, replace=False))
     rows, columns = np.divmod(cells.astype(np.int32), np.int32(N_ITEMS))
-    return Positives(rows, columns, (N_USERS, N_ITEMS))
+    return Positives(rows, columns, np.zeros(len(rows), np.int64), (N_USERS, N_ITEMS))
 
 
 def tokens(n: int, names: str, seed: int, *, normalize: bool = False) -> Features:

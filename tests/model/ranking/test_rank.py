@@ -10,7 +10,7 @@ from scipy import sparse
 
 from recsvc.errors import TrainingDivergedError
 from recsvc.model.ranking.rank import RankedBlock, rank, similar_items
-from recsvc.model.scores.factors import Factors
+from recsvc.model.scores.factors import Factors, cosines
 
 
 def whole(factors: Factors) -> np.ndarray:
@@ -205,22 +205,22 @@ def test_arguments_that_make_no_sense_are_refused(
 class TestSimilarItems:
     def test_equals_a_full_sort_of_cosines(self) -> None:
         vectors = np.random.default_rng(2).standard_normal((300, 8)).astype(np.float32)
-        result = joined(similar_items(vectors, 20, threads=2, block_rows=17))
+        result = joined(similar_items(cosines(vectors), 20, threads=2, block_rows=17))
         exact = vectors.astype(np.float64)
         exact /= np.linalg.norm(exact, axis=1, keepdims=True)
-        items, cosines = literal(exact @ exact.T, np.eye(300, dtype=bool), 20)
+        items, exact_cosines = literal(exact @ exact.T, np.eye(300, dtype=bool), 20)
         np.testing.assert_array_equal(result.items, items)
-        np.testing.assert_allclose(result.scores, cosines, atol=1e-6)
+        np.testing.assert_allclose(result.scores, exact_cosines, atol=1e-6)
 
     def test_ignores_the_length_of_vectors(self) -> None:
         vectors = np.array([[1, 0], [0, 5], [3, 4]], np.float32)
-        result = joined(similar_items(vectors, 2))
+        result = joined(similar_items(cosines(vectors), 2))
         assert result.items.tolist() == [[2, 1], [2, 0], [1, 0]]
         np.testing.assert_allclose(result.scores, [[0.6, 0.0], [0.8, 0.0], [0.8, 0.6]], atol=1e-6)
 
     def test_a_zero_vector_has_similarity_zero_to_all_in_index_order(self) -> None:
         vectors = np.array([[1, 0], [0, 0], [-1, 0], [1, 1]], np.float32)
-        result = joined(similar_items(vectors, 3))
+        result = joined(similar_items(cosines(vectors), 3))
         assert result.items[1].tolist() == [0, 2, 3]
         assert result.scores[1].tolist() == [0.0, 0.0, 0.0]
         assert result.items[0].tolist() == [3, 1, 2]
@@ -228,7 +228,7 @@ class TestSimilarItems:
     def test_unavailable_items_are_similar_to_none(self) -> None:
         vectors = np.ones((4, 2), np.float32)
         available = np.array([True, False, True, True])
-        result = joined(similar_items(vectors, 4, available=available))
+        result = joined(similar_items(cosines(vectors), 4, available=available))
         assert result.items.tolist() == [
             [2, 3, -1, -1],
             [0, 2, 3, -1],
@@ -241,4 +241,4 @@ class TestSimilarItems:
         vectors = np.ones((4, 2), np.float32)
         vectors[2, 0] = bad
         with pytest.raises(TrainingDivergedError, match="index 2"):
-            similar_items(vectors, 3)
+            similar_items(cosines(vectors), 3)

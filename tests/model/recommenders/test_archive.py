@@ -22,7 +22,9 @@ USERS, MOVIES = IdMap(np.array([-5, 2, 2**62])), IdMap(np.array([1, 3]))
 
 @pytest.fixture(scope="module")
 def archived() -> Archive:
-    train = Positives(np.array([0, 1], np.int32), np.array([0, 1], np.int32), (3, 2))
+    train = Positives(
+        np.array([0, 1], np.int32), np.array([0, 1], np.int32), np.array([5, 6]), (3, 2)
+    )
     awkward = pd.DataFrame({"id": [1, 3, 3], "token": ["tag:日本", 'tag:"quoted", \\', "tag:日本"]})
     items = token_features(MOVIES, awkward, normalize=True)
     nobody = pd.DataFrame({"id": [], "token": []})

@@ -1,5 +1,7 @@
 """A score is a sum over tokens, and the terms shown are all of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +23,9 @@ from recsvc.model.scores.factors import Factors
 USERS, MOVIES = IdMap(np.array([100, 200, 300, 400])), IdMap(np.array([11, 22, 33]))
 
 # Users 0 and 1 have positives, 2 has attributes only, 3 has neither.
-TRAIN = Positives(np.array([0, 0, 1], np.int32), np.array([0, 1, 1], np.int32), (4, 3))
+TRAIN = Positives(
+    np.array([0, 0, 1], np.int32), np.array([0, 1, 1], np.int32), np.array([5, 6, 9]), (4, 3)
+)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "normalised"])
@@ -45,7 +49,7 @@ def values(explanation: Explanation) -> dict[str, float]:
 
 @pytest.mark.parametrize("item", range(3))
 @pytest.mark.parametrize(
-    ("user", "source"), [(0, "hybrid"), (1, "hybrid"), (2, "cold_user"), (3, "popular")]
+    ("user", "source"), [(0, "hybrid"), (1, "hybrid"), (2, "cold_user"), (3, "recent_popular")]
 )
 def test_terms_add_up_to_the_score_that_was_recommended(
     published: tuple[Archive, Factors], user: int, source: str, item: int
@@ -63,7 +67,7 @@ def test_terms_are_the_movies_tokens_and_the_users_bias(
 ) -> None:
     archived, _ = published
     assert set(values(explain(archived, 0, 0))) == {"user:bias", "movie:11", "genre:a", "genre:b"}
-    assert set(values(explain(archived, 2, 1))) == {"user:bias", "movie:22"}
+    assert set(values(explain(archived, 2, 1))) == {"user:bias", "movie:22", "popularity"}
 
 
 def test_a_term_is_what_the_token_adds(published: tuple[Archive, Factors]) -> None:
@@ -78,10 +82,23 @@ def test_a_term_is_what_the_token_adds(published: tuple[Archive, Factors]) -> No
     assert terms["user:bias"] == pytest.approx(bias)
 
 
-def test_for_popular_the_one_term_is_the_number_of_positives(
+def test_for_somebody_unknown_the_one_term_is_what_is_popular_now(
     published: tuple[Archive, Factors],
 ) -> None:
-    assert values(explain(published[0], 3, 1)) == {"popularity": 2.0}
+    archived, _ = published
+    of_items = [values(explain(archived, 3, item)) for item in range(3)]
+    assert [set(each) for each in of_items] == [{"popularity"}] * 3
+    assert of_items[1]["popularity"] > of_items[0]["popularity"] > of_items[2]["popularity"] == 0
+
+
+def test_what_an_earlier_release_published_is_explained_by_its_counts(
+    published: tuple[Archive, Factors],
+) -> None:
+    sources = np.array([0, 0, 1, 2], np.int8)
+    counts = {"sources": sources, "popularity": np.array([1, 2, 0], np.float32)}
+    earlier = replace(published[0], arrays=published[0].arrays | counts)
+    assert explain(earlier, 3, 1).source == "popular"
+    assert values(explain(earlier, 3, 1)) == {"popularity": 2.0}
 
 
 def test_the_largest_terms_come_first_whatever_their_sign(

@@ -1,5 +1,7 @@
 """The line-up: each recommender sees what it may see, and every user gets a list."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,18 +15,29 @@ from recsvc.model.recommenders.fallback import user_sources
 from recsvc.model.recommenders.lightfm_hybrid import FittedLightfm
 from recsvc.model.recommenders.recommender import TrainingSet
 from recsvc.model.recommenders.registry import (
-    PUBLISHED_MODEL,
     REGISTRY,
     LineupConfiguration,
     lineup,
 )
+from recsvc.model.scores.factors import Factors
 from recsvc.runtime.arrays import Float32
-from recsvc.vocabulary import LIGHTFM_CF, LIGHTFM_HYBRID, MODELS, POPULAR, SOURCES
+from recsvc.vocabulary import (
+    BLEND,
+    LIGHTFM_CF,
+    LIGHTFM_HYBRID,
+    MODELS,
+    NEIGHBOURS,
+    POPULAR,
+    RECENT_POPULAR,
+    SOURCES,
+)
 
 CONFIGURATION = LineupConfiguration(LightfmConfiguration(components=4, epochs=3), seed=5, threads=1)
 
 # Users 0 and 1 have positives, 2 has attributes only, 3 has neither.
-TRAIN = Positives(np.array([0, 0, 1], np.int32), np.array([0, 1, 1], np.int32), (4, 3))
+TRAIN = Positives(
+    np.array([0, 0, 1], np.int32), np.array([0, 1, 1], np.int32), np.array([5, 6, 9]), (4, 3)
+)
 ITEMS = token_features(
     IdMap(np.arange(3)), pd.DataFrame({"id": [0, 2], "token": ["genre:a"] * 2}), normalize=False
 )
@@ -41,8 +54,8 @@ def scores(name: str, data: TrainingSet = DATA) -> Float32:
 
 
 def test_every_model_that_readers_can_filter_on_is_in_the_registry_simplest_first() -> None:
-    assert tuple(REGISTRY) == MODELS == ("popular", "lightfm_cf", "lightfm_hybrid")
-    assert PUBLISHED_MODEL in REGISTRY
+    assert tuple(REGISTRY) == MODELS
+    assert MODELS[0] == "popular"
 
 
 @pytest.mark.parametrize("name", REGISTRY)
@@ -57,24 +70,31 @@ def test_a_fitted_recommender_gives_everything_that_a_run_asks_for(name: str) ->
     fitted = lineup(CONFIGURATION)[name].fit(DATA)
     assert (fitted.scores.n_users, fitted.scores.n_items) == (4, 3)
     assert fitted.sources.shape == (4,)
-    assert fitted.similarity_vectors().shape[0] == 3
+    assert (fitted.similarity.n_users, fitted.similarity.n_items) == (3, 3)
+    likeness = fitted.similarity.scorer(3).score(np.arange(3, dtype=np.int32))
+    assert np.abs(likeness).max() <= 1 + 1e-6
     assert not fitted.continued
     assert all(array.dtype != object for array in fitted.arrays().values())
 
 
 def test_a_source_tells_what_a_list_rests_on() -> None:
     sources = user_sources(TRAIN.csr(), USERS)
-    assert [SOURCES[code] for code in sources] == ["hybrid", "hybrid", "cold_user", "popular"]
+    assert [SOURCES[code] for code in sources] == [
+        "hybrid",
+        "hybrid",
+        "cold_user",
+        "recent_popular",
+    ]
     assert sources.dtype == np.int8
 
 
 def test_without_positives_nobody_gets_the_model() -> None:
     nothing = sparse.csr_array((4, 3), dtype=np.float32)
     assert [SOURCES[code] for code in user_sources(nothing, USERS)] == [
-        "popular",
+        "recent_popular",
         "cold_user",
         "cold_user",
-        "popular",
+        "recent_popular",
     ]
 
 
@@ -89,19 +109,54 @@ def test_only_the_hybrid_looks_at_features(name: str, alike: bool) -> None:
 
 @pytest.mark.parametrize(
     ("name", "fallen_back"),
-    [(LIGHTFM_CF, [False, False, True, True]), (LIGHTFM_HYBRID, [False, False, False, True])],
+    [
+        (NEIGHBOURS, [False, False, True, True]),
+        (LIGHTFM_CF, [False, False, True, True]),
+        (LIGHTFM_HYBRID, [False, False, False, True]),
+        (BLEND, [False, False, False, True]),
+    ],
 )
-def test_whoever_a_model_knows_nothing_about_gets_what_is_popular(
+def test_whoever_a_model_knows_nothing_about_gets_what_is_popular_now(
     name: str, fallen_back: list[bool]
 ) -> None:
-    assert (scores(name) == scores(POPULAR)).all(axis=1).tolist() == fallen_back
+    order = np.argsort(-scores(RECENT_POPULAR)[0])
+    same = [(np.argsort(-each) == order).all() for each in scores(name)]
+    assert [each for each, back in zip(same, fallen_back, strict=True) if back] == [True] * (
+        sum(fallen_back)
+    )
+    sources = [SOURCES[code] for code in lineup(CONFIGURATION)[name].fit(DATA).sources]
+    assert [source == "recent_popular" for source in sources] == fallen_back
+
+
+def test_a_movie_that_nobody_liked_is_scored_by_its_tokens_alone() -> None:
+    """Movies 2 and 3 have the same tokens and no positives: nothing tells them apart."""
+    twins = token_features(
+        IdMap(np.arange(4)),
+        pd.DataFrame({"id": [0, 2, 3], "token": ["genre:a"] * 3}),
+        normalize=False,
+    )
+    train = Positives(TRAIN.rows, TRAIN.columns, TRAIN.times, (4, 4))
+    data = TrainingSet(train, twins, USERS)
+    by_tokens, by_identity = (
+        lineup(replace(CONFIGURATION, lightfm=configuration))[LIGHTFM_HYBRID].fit(data).scores
+        for configuration in (
+            CONFIGURATION.lightfm,
+            CONFIGURATION.lightfm.model_copy(update={"untrained_identities": True}),
+        )
+    )
+    one, other = (
+        each.scorer(1).score(np.array([0], np.int32))[0] for each in (by_tokens, by_identity)
+    )
+    assert one[2] == one[3]
+    assert other[2] != other[3]
 
 
 def test_the_fitted_hybrid_keeps_the_embeddings_behind_its_scores() -> None:
     fitted = lineup(CONFIGURATION)[LIGHTFM_HYBRID].fit(DATA)
     assert isinstance(fitted, FittedLightfm)
     direct = fitted.trained.factors(known=np.array([True, True, False, False]))
-    known = slice(0, 3)
+    known = slice(0, 2)
+    assert isinstance(fitted.scores, Factors)
     assert fitted.scores.users[known] @ fitted.scores.items.T == pytest.approx(
         direct.users[known] @ direct.items.T, abs=1e-6
     )

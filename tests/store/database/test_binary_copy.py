@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from recsvc.model.data.identifiers import IdMap
 from recsvc.model.ranking.rank import rank, similar_items
-from recsvc.model.scores.factors import Factors
+from recsvc.model.scores.factors import Factors, cosines
 from recsvc.pipeline.list_rows import recommendation_rows, similarity_rows
 from recsvc.store.contract.tables import ratings, recommendations, similar_movies
 from recsvc.store.contract.types import BigId, Flag, Real
@@ -89,7 +89,7 @@ def test_ratings_and_what_a_run_writes_go_so() -> None:
     assert kinds_of(ratings, rows) is not None
     vectors = np.eye(3, dtype=np.float32)
     items = IdMap(np.array([1, 2, 3]))
-    (listed,) = similarity_rows(similar_items(vectors, 2, threads=1), items)
+    (listed,) = similarity_rows(similar_items(cosines(vectors), 2, threads=1), items)
     assert kinds_of(similar_movies, listed.assign(run_id=1)) is not None
     factors = Factors(vectors, vectors)
     blocks = rank(factors, sp.csr_array((3, 3)), 2, threads=1)
